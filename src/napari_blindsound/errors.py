@@ -1,0 +1,47 @@
+"""Errors a user can act on.
+
+Every message says what came, what was expected and what to do. Each class is also the
+fitting builtin, so that callers who know nothing of this package can catch it.
+"""
+
+from __future__ import annotations
+
+
+class BlindsoundError(Exception):
+    """Base of every error that the user, not the developer, can mend."""
+
+
+class ImageNotFoundError(BlindsoundError, FileNotFoundError):
+    """The path given for an image does not exist or holds no image."""
+
+
+class ImageFormatError(BlindsoundError, ValueError):
+    """The file is not a readable image, or one this package does not denoise."""
+
+
+class AxesError(BlindsoundError, ValueError):
+    """The axes are unknown, or do not fit the array."""
+
+
+class DataError(BlindsoundError, ValueError):
+    """The pixels cannot be used: not finite, complex, constant, too small."""
+
+
+class OutputExistsError(BlindsoundError, FileExistsError):
+    """Something lies where the result should go."""
+
+
+class OutputError(BlindsoundError, OSError):
+    """The result could not be written: no space, no permission, no such format."""
+
+
+class ModelError(BlindsoundError, ValueError):
+    """The model file is not one, is truncated, or comes from a newer version."""
+
+
+class ModelMismatchError(BlindsoundError, ValueError):
+    """The model was trained on other axes or channels than the image has."""
+
+
+class MissingExtraError(BlindsoundError, ImportError):
+    """An optional dependency is needed for what was asked."""

@@ -1,0 +1,3 @@
+"""Trained denoisers, applied seam-free to data of any size."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Networks that know their receptive field and stride."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""How good a result is."""
+
+from __future__ import annotations

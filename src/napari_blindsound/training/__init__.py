@@ -1,0 +1,3 @@
+"""From patches to trained weights."""
+
+from __future__ import annotations
