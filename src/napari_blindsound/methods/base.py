@@ -1,0 +1,176 @@
+"""What every denoising method is: a configuration, a loss, an inference rule.
+
+One file in this folder is one method. It is found by its place, not by a list; the
+command line's options and help, the docks' forms and the tests of the common contract
+derive from what the class says about itself.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+class MethodConfig(BaseModel):
+    """Settings every method has; a method adds its own in a subclass.
+
+    Everything that depends on how far training has come is a fraction of it, so that
+    the same settings serve ten seconds and ten hours.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+    """Named changes to the defaults; the first name is the default preset."""
+
+    patch: int = Field(64, ge=16, description="side of a training crop, in pixels")
+    batch: int = Field(4, ge=1, description="training crops in one step")
+    learning_rate: float = Field(
+        3e-3, gt=0, description="highest learning rate of the schedule"
+    )
+    schedule: Literal["one-cycle", "halving"] = Field(
+        "one-cycle",
+        description="learning rate over training: rise and fall, or halved at "
+        "20, 40, 60 and 80 %",
+    )
+    clip: float = Field(
+        1.0, ge=0, description="largest norm of the gradient; 0 leaves it alone"
+    )
+    averaging: float = Field(
+        0.99,
+        ge=0,
+        lt=1,
+        description="decay of the running average of the weights; 0 takes the last",
+    )
+    weight_decay: float = Field(0.0, ge=0, description="Adam's L2 penalty")
+    augment: bool = Field(
+        True,
+        description="flip and turn the crops; switch off where noise has a direction",
+    )
+    steps: int = Field(
+        4000, ge=1, description="steps of training where no number or time is given"
+    )
+
+    @classmethod
+    def preset(cls, name: str, changes: Mapping[str, object] | None = None) -> Self:
+        """Settings of a named preset, with `changes` on top.
+
+        Raises
+        ------
+        ValueError
+            If there is no such preset or setting, or a value is out of bounds.
+        """
+        if name not in cls.presets:
+            msg = f"no preset {name!r}; there are {', '.join(cls.presets)}"
+            raise ValueError(msg)
+        return cls.model_validate({**cls.presets[name], **(changes or {})})
+
+
+class Method(nn.Module, ABC):
+    """A trainable denoiser of normalized images.
+
+    Parameters
+    ----------
+    config : MethodConfig
+        The method's settings, of class :attr:`Config`.
+    channels : int
+        Channels denoised jointly.
+
+    Attributes
+    ----------
+    random : torch.Generator
+        Source of every random choice in the loss; lives on the CPU.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    reference: ClassVar[str]
+    Config: ClassVar[type[MethodConfig]]
+    outputs: ClassVar[tuple[str, ...]] = ("denoised",)
+    """Names of the estimates :meth:`denoise` can return, the default first."""
+
+    def __init__(self, config: MethodConfig, channels: int = 1) -> None:
+        super().__init__()
+        self.config = config
+        self.channels = channels
+        self.random = torch.Generator()
+
+    @property
+    @abstractmethod
+    def halo(self) -> int:
+        """Pixels of context a side that an output pixel may depend on."""
+
+    @property
+    @abstractmethod
+    def stride(self) -> int:
+        """Pixels to which origin and size of tiles and crops are aligned."""
+
+    @property
+    @abstractmethod
+    def bytes_per_pixel(self) -> int:
+        """Working memory of :meth:`denoise`, in bytes per pixel of its input."""
+
+    @abstractmethod
+    def losses(
+        self, noisy: Tensor, progress: float, weight: Tensor | None = None
+    ) -> Iterator[dict[str, Tensor]]:
+        """Parts of the loss, whose sum is minimized.
+
+        Each part has a graph of its own, so that its gradient can be taken and its
+        memory freed before the next part is computed.
+
+        Parameters
+        ----------
+        noisy : Tensor
+            Normalized crops, (B, C, H, W).
+        progress : float
+            Fraction of the training done, from 0 to 1.
+        weight : Tensor, optional
+            (B, C, H, W), 0 at pixels that must not teach, such as saturated ones.
+
+        Yields
+        ------
+        dict of str to Tensor
+            Scalar terms by name.
+        """
+
+    @abstractmethod
+    def denoise(
+        self, noisy: Tensor, *, halo: int = 0, output: str | None = None
+    ) -> Tensor:
+        """Denoise the core of a tile.
+
+        Parameters
+        ----------
+        noisy : Tensor
+            Normalized, (B, C, H + 2 halo, W + 2 halo); H, W and `halo` multiples of
+            :attr:`stride`.
+        halo : int
+            Context around the core: 0 (the tile ends in nothing), or at least
+            :attr:`halo` (the result is that of the whole image).
+        output : str, optional
+            One of :attr:`outputs`; the first by default.
+
+        Returns
+        -------
+        Tensor
+            (B, C, H, W).
+        """
+
+    def loss(
+        self, noisy: Tensor, progress: float, weight: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Terms of the loss as a whole: the parts of :meth:`losses`, added up."""
+        total: dict[str, Tensor] = defaultdict(lambda: noisy.new_zeros(()))
+        for part in self.losses(noisy, progress, weight):
+            for name, term in part.items():
+                total[name] = total[name] + term
+        return dict(total)
