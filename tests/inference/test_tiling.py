@@ -23,7 +23,6 @@ from napari_blindsound.inference.tiling import (
     tile_size,
 )
 
-
 # The fixtures below are classes and functions, the same for every example.
 FIXTURES = [HealthCheck.function_scoped_fixture]
 
