@@ -35,6 +35,10 @@ class OutputError(BlindsoundError, OSError):
     """The result could not be written: no space, no permission, no such format."""
 
 
+class ModelNotFoundError(BlindsoundError, FileNotFoundError):
+    """There is no model at the path given."""
+
+
 class ModelError(BlindsoundError, ValueError):
     """The model file is not one, is truncated, or comes from a newer version."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
@@ -17,13 +18,13 @@ from napari_blindsound.methods.masking import (
 from napari_blindsound.networks.unet import UNet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from typing import Self
 
     from torch import Tensor
 
 # Masked copies that go through the network at once. The loss is a sum over phases, so
-# groups change nothing but memory, and a group that stays in the cache is twice as fast.
+# groups change nothing but memory; one that fits the cache is computed twice as fast.
 GROUP = 4
 
 
@@ -129,9 +130,7 @@ class Blind2Unblind(Method):
 
     def __init__(self, config: Blind2UnblindConfig, channels: int = 1) -> None:
         super().__init__(config, channels)
-        self.network = UNet(
-            channels, channels, width=config.width, depth=config.depth
-        )
+        self.network = UNet(channels, channels, width=config.width, depth=config.depth)
         self.register_buffer("lam", torch.tensor(config.lam_start))
 
     @property
@@ -209,7 +208,7 @@ class Blind2Unblind(Method):
         )
 
     def _visible_at(self, noisy: Tensor, phases: Tensor) -> Tensor:
-        """Visible estimate at some phases: (B, C, H, W) to (P, B, C, H/cell, W/cell)."""
+        """Visible estimate at some phases, (P, B, C, H/cell, W/cell)."""
         cell = self.config.cell
         if len(phases) > cell:
             return split_phases(self.network(noisy), cell)[phases]
@@ -222,9 +221,7 @@ class Blind2Unblind(Method):
         )
 
 
-def _shares(
-    target: Tensor, weight: Tensor | None, cell: int, phases: Tensor
-) -> Tensor:
+def _shares(target: Tensor, weight: Tensor | None, cell: int, phases: Tensor) -> Tensor:
     """Share of each pixel in the mean, broadcastable to (P, B, C, H/cell, W/cell)."""
     if weight is None:
         return target.new_full((len(phases), 1, 1, 1, 1), 1 / target.numel())

@@ -44,6 +44,10 @@ def mask_phases(
         (B, C, H, W); H and W multiples of `cell`.
     phases : Tensor
         (P,) integers below ``cell**2``.
+    cell : int
+        Side of a cell.
+    padding : {"reflect", "zeros"}
+        As in :func:`neighbor_mean`.
 
     Returns
     -------
@@ -69,5 +73,6 @@ def split_phases(image: Tensor, cell: int) -> Tensor:
 def join_phases(phases: Tensor, cell: int) -> Tensor:
     """Inverse of :func:`split_phases`: the mask mapper."""
     _, batch, channels, height, width = phases.shape
-    cells = phases.unflatten(0, (cell, cell)).permute(2, 3, 4, 0, 5, 1)
+    rows: Tensor = phases.unflatten(0, (cell, cell))
+    cells = rows.permute(2, 3, 4, 0, 5, 1)
     return cells.reshape(batch, channels, height * cell, width * cell)

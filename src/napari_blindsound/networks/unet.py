@@ -62,7 +62,9 @@ class Up(nn.Module):
         fold = _FOLD.to(weight)
         kernel = fold @ weight[:, : self.inputs] @ fold.T
         out = F.conv_transpose2d(x, kernel.transpose(0, 1), stride=2, padding=1)
-        out = out + F.conv2d(skip, weight[:, self.inputs :], self.conv_1.bias, padding=1)
+        out = out + F.conv2d(
+            skip, weight[:, self.inputs :], self.conv_1.bias, padding=1
+        )
         return F.leaky_relu(out, SLOPE, inplace=True)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
@@ -192,8 +194,7 @@ class UNet(nn.Module):
         )
         conv = self._last_up
         out = F.conv2d(shifted, conv.weight, conv.bias, stride=cell)
-        out = self.last(F.leaky_relu(out, SLOPE, inplace=True))
-        return out
+        return self.last(F.leaky_relu(out, SLOPE, inplace=True))
 
     @property
     def _last_up(self) -> Conv:

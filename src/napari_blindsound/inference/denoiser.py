@@ -1,0 +1,290 @@
+"""The frozen result of a training: counts in, counts out, one file on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import defaultdict
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from safetensors.torch import load as load_bytes
+from safetensors.torch import save as save_bytes
+
+from napari_blindsound import methods as registry
+from napari_blindsound.errors import ModelError, ModelMismatchError
+from napari_blindsound.images.axes import Axes
+from napari_blindsound.images.volume import Volume
+from napari_blindsound.inference.tiling import denoise_region
+from napari_blindsound.networks.device import mixed_precision, pick_device
+from napari_blindsound.training.checkpoint import (
+    load_tensors,
+    prefixed,
+    save_tensors,
+    under,
+)
+from napari_blindsound.training.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from torch import Tensor
+
+    from napari_blindsound.methods.base import Method
+
+FORMAT = 1
+SUFFIX = ".blindsound"
+
+# One forward pass at a time on a device: more only fight for its memory and cores.
+_LOCKS: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+
+class Denoiser:
+    """A trained model, applied to images of any size.
+
+    Safe to call from several threads; they take turns on the device.
+
+    Parameters
+    ----------
+    methods : sequence of Method
+        One, trained on all channels jointly, or one a channel.
+    preprocessing : Preprocessing
+        What the training data were normalized by.
+    output : str, optional
+        Which of the method's estimates to return; its default if not given.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    provenance : mapping, optional
+        Where the model comes from: plain data, stored with it.
+    """
+
+    def __init__(
+        self,
+        methods: Sequence[Method],
+        preprocessing: Preprocessing,
+        *,
+        output: str | None = None,
+        device: str = "auto",
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.output = output or methods[0].outputs[0]
+        if self.output not in methods[0].outputs:
+            msg = (
+                f"{methods[0].title} has no output {self.output!r}; choose one of "
+                f"{', '.join(methods[0].outputs)}"
+            )
+            raise ModelError(msg)
+        self.device = pick_device(device)
+        self.methods = tuple(
+            method.to(self.device).eval().requires_grad_(requires_grad=False)
+            for method in methods
+        )
+        self.preprocessing = preprocessing
+        self.provenance = dict(provenance or {})
+        self._device_name = device
+
+    @property
+    def method(self) -> type[Method]:
+        """The method that was trained."""
+        return type(self.methods[0])
+
+    @property
+    def n_channels(self) -> int:
+        """Channels an image must have."""
+        return len(self.preprocessing.noise)
+
+    @property
+    def stride(self) -> int:
+        """Pixels to which origin and size of tiles are aligned."""
+        return max(method.stride for method in self.methods)
+
+    @property
+    def halo(self) -> int:
+        """Context a side: the method's, and a pixel for the repair of hot ones.
+
+        A multiple of :attr:`stride`.
+        """
+        needed = max(method.halo for method in self.methods) + 1
+        return -(-needed // self.stride) * self.stride
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Working memory that a pixel of a tile needs."""
+        return max(method.bytes_per_pixel for method in self.methods)
+
+    @cached_property
+    def revision(self) -> str:
+        """Name that changes whenever results would: a hash of all they depend on."""
+        digest = hashlib.sha256(json.dumps(self._header(), sort_keys=True).encode())
+        for name, tensor in sorted(self._tensors().items()):
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def __call__(self, noisy: np.ndarray) -> np.ndarray:
+        """Denoise an array.
+
+        Parameters
+        ----------
+        noisy : ndarray
+            Counts, (..., Y, X), or (..., C, Y, X) for a model of several channels.
+
+        Returns
+        -------
+        ndarray
+            Counts, float32, of the same shape.
+
+        Raises
+        ------
+        ModelMismatchError
+            If the array has no such axes, or another number of channels.
+        DataError
+            If a pixel is not finite.
+        """
+        channels = self.n_channels
+        expected = "(..., C, Y, X)" if channels > 1 else "(..., Y, X)"
+        planes = (
+            noisy.reshape(-1, channels, *noisy.shape[-2:])
+            if noisy.ndim >= 2 and (channels == 1 or noisy.shape[-3:-2] == (channels,))
+            else None
+        )
+        if planes is None:
+            msg = (
+                f"an array of shape {noisy.shape} does not fit a model of {channels} "
+                f"channel(s); give {expected}, or a Volume with named axes"
+            )
+            raise ModelMismatchError(msg)
+        volume = Volume((planes,), Axes.parse("TCYX"), "array")
+        region = tuple(slice(0, size) for size in planes.shape)
+        return denoise_region(self, volume, region).reshape(noisy.shape)
+
+    def core(self, padded: np.ndarray, halo: int) -> np.ndarray:
+        """Denoise the core of tiles that bring their context along.
+
+        Parameters
+        ----------
+        padded : ndarray
+            Counts, (N, C, h + 2 halo, w + 2 halo), finite.
+        halo : int
+            At least :attr:`halo`; it and h and w are multiples of :attr:`stride`.
+
+        Returns
+        -------
+        ndarray
+            Counts, float32, (N, C, h, w).
+        """
+        normalized = torch.from_numpy(self.preprocessing.normalize(padded))
+        with _LOCKS[str(self.device)], torch.inference_mode():
+            parts = [
+                self._forward(method, part, halo)
+                for method, part in zip(
+                    self.methods, self._split(normalized), strict=True
+                )
+            ]
+        denoised = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        return self.preprocessing.restore(denoised.numpy())
+
+    def with_output(self, output: str) -> Denoiser:
+        """The same model, returning another of its method's estimates."""
+        return Denoiser(
+            self.methods,
+            self.preprocessing,
+            output=output,
+            device=self._device_name,
+            provenance=self.provenance,
+        )
+
+    def save(self, path: Path | str) -> Path:
+        """Write the model to one file, which replaces an earlier one when complete.
+
+        Raises
+        ------
+        OutputError
+            If the file cannot be written.
+        """
+        return save_tensors(path, self._tensors(), self._header())
+
+    @classmethod
+    def load(cls, path: Path | str, device: str = "auto") -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        ModelNotFoundError
+            If there is no such file.
+        ModelError
+            If it is no model, is cut off, or comes from a newer version.
+        """
+        tensors, header = load_tensors(path)
+        try:
+            return cls._from_parts(tensors, header, device)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            msg = (
+                f"{path} cannot be used as a model ({error}); update this package if "
+                f"the model is newer, or train it again"
+            )
+            raise ModelError(msg) from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        tensors = {name: tensor.cpu() for name, tensor in self._tensors().items()}
+        return _unpickle, (save_bytes(tensors), self._header(), self._device_name)
+
+    def _forward(self, method: Method, normalized: Tensor, halo: int) -> Tensor:
+        width = getattr(method.config, "width", None)
+        with mixed_precision(self.device, width):
+            noisy = normalized.to(self.device)
+            denoised = method.denoise(noisy, halo=halo, output=self.output)
+        return denoised.float().cpu()
+
+    def _split(self, normalized: Tensor) -> tuple[Tensor, ...]:
+        if len(self.methods) == 1:
+            return (normalized,)
+        return tuple(normalized.split(1, dim=1))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors: dict[str, Tensor] = {}
+        for index, method in enumerate(self.methods):
+            tensors |= prefixed(str(index), method.state_dict())
+        return tensors
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "method": self.method.name,
+            "config": self.methods[0].config.model_dump(mode="json"),
+            "networks": len(self.methods),
+            "output": self.output,
+            "preprocessing": self.preprocessing.to_json(),
+            "provenance": self.provenance,
+        }
+
+    @classmethod
+    def _from_parts(
+        cls, tensors: Mapping[str, Tensor], header: Mapping[str, Any], device: str
+    ) -> Self:
+        if header.get("format") != FORMAT:
+            msg = f"its format is {header.get('format')}, this version reads {FORMAT}"
+            raise ValueError(msg)
+        kind = registry.find(header["method"])
+        config = kind.Config.model_validate(header["config"])
+        preprocessing = Preprocessing.from_json(header["preprocessing"])
+        count = header["networks"]
+        channels = len(preprocessing.noise) if count == 1 else 1
+        methods = [kind(config, channels) for _ in range(count)]
+        for index, method in enumerate(methods):
+            method.load_state_dict(under(str(index), tensors))
+        return cls(
+            methods,
+            preprocessing,
+            output=header["output"],
+            device=device,
+            provenance=header["provenance"],
+        )
+
+
+def _unpickle(tensors: bytes, header: dict[str, Any], device: str) -> Denoiser:
+    return Denoiser._from_parts(load_bytes(tensors), header, device)

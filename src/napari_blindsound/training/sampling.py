@@ -1,0 +1,296 @@
+"""Random training crops out of stacks of any size.
+
+A bounded cache holds preprocessed blocks of the volumes; crops are cut from it. Stacks
+that fit are read once; of larger ones a fresh block replaces the oldest every few
+draws, read ahead by a thread. Which block comes when depends on the seed and on the
+number of draws alone, so that a resumed training sees what an uninterrupted one sees.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_blindsound.errors import DataError
+from napari_blindsound.images.pixels import require_finite
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_blindsound.images.volume import Region, Volume
+    from napari_blindsound.training.preprocessing import Preprocessing
+
+BLOCK = 1024
+"""Largest side of a cached block, in pixels."""
+FIRST_PIXELS = 16_000_000
+"""Read before the first draw; the rest comes while training runs."""
+REFRESH = 20
+"""Draws between two fresh blocks."""
+CACHE_BYTES = 1 << 30
+SMALLEST_PATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    noisy: Tensor  # (C, h, w), normalized
+    weight: Tensor | None  # the same shape, 0 where a pixel must not teach
+
+    @property
+    def nbytes(self) -> int:
+        return self.noisy.nbytes * (1 if self.weight is None else 2)
+
+
+class PatchSampler:
+    """Draws batches of square crops at random.
+
+    Parameters
+    ----------
+    volumes : sequence of Volume
+        With the same number of channels.
+    preprocessing : Preprocessing
+        Applied to every block read.
+    patch : int
+        Side of a crop; taken smaller, in steps of `stride`, where an image is.
+    batch : int
+        Crops in a draw.
+    stride : int
+        Every crop's side is a multiple of it.
+    augment : bool
+        Turn and flip each crop at random.
+    device : torch.device
+        Where the cache lies.
+    cache_bytes : int
+        Upper bound of the cache.
+    seed : int
+
+    Raises
+    ------
+    DataError
+        If an image is too small for the smallest crop.
+    """
+
+    def __init__(
+        self,
+        volumes: Sequence[Volume],
+        preprocessing: Preprocessing,
+        *,
+        patch: int,
+        batch: int,
+        stride: int,
+        augment: bool = True,
+        device: torch.device | str = "cpu",
+        cache_bytes: int = CACHE_BYTES,
+        seed: int = 0,
+    ) -> None:
+        self.patch = min(fitting_patch(volume, patch, stride) for volume in volumes)
+        self.batch, self.augment, self.device = batch, augment, torch.device(device)
+        self._preprocessing = preprocessing
+        self._cache_bytes = cache_bytes
+        self._grids = [_Grid(volume, self.patch) for volume in volumes]
+        self._ends = np.cumsum([len(grid) for grid in self._grids])
+        self._seed = seed
+        self._random = np.random.default_rng(seed)
+        self._blocks: deque[_Block] = deque()
+        self._loaded = self._draws = 0
+        self._ahead: Future[_Block] | None = None
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="blindsound-read")
+
+    def draw(self) -> tuple[Tensor, Tensor | None]:
+        """Crops (B, C, patch, patch), and their weights where some pixels are bad."""
+        if not self._blocks:
+            self._fill()
+        elif self._draws % REFRESH == 0:
+            self._refresh()
+        self._draws += 1
+        areas = np.array([block.noisy[0].numel() for block in self._blocks], float)
+        chosen = self._random.choice(len(areas), size=self.batch, p=areas / areas.sum())
+        crops = [self._crop(self._blocks[index]) for index in chosen]
+        noisy = torch.stack([crop.noisy for crop in crops])
+        if all(crop.weight is None for crop in crops):
+            return noisy, None
+        weights = [
+            torch.ones_like(crop.noisy) if crop.weight is None else crop.weight
+            for crop in crops
+        ]
+        return noisy, torch.stack(weights)
+
+    def state(self) -> dict[str, Any]:
+        """All that the next draws depend on, as plain data."""
+        return {
+            "random": self._random.bit_generator.state,
+            "draws": self._draws,
+            "loaded": self._loaded,
+            "held": len(self._blocks),
+            "reading": self._ahead is not None,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue where :meth:`state` was taken; reads the blocks held then again."""
+        self._random.bit_generator.state = state["random"]
+        self._draws, self._loaded = state["draws"], state["loaded"]
+        first = self._loaded - state["held"]
+        self._ahead = self._submit() if state["reading"] else None
+        self._blocks = deque(self._read(i) for i in range(first, self._loaded))
+
+    def close(self) -> None:
+        """End the reading thread and free the cache."""
+        self._reader.shutdown(wait=False, cancel_futures=True)
+        self._blocks.clear()
+
+    def _crop(self, block: _Block) -> _Block:
+        height, width = block.noisy.shape[-2:]
+        top = int(self._random.integers(height - self.patch + 1))
+        left = int(self._random.integers(width - self.patch + 1))
+        turn = int(self._random.integers(8)) if self.augment else 0
+        window = np.s_[..., top : top + self.patch, left : left + self.patch]
+        weight = None if block.weight is None else _turned(block.weight[window], turn)
+        return _Block(_turned(block.noisy[window], turn), weight)
+
+    def _fill(self) -> None:
+        pixels = 0
+        while pixels < FIRST_PIXELS and self._loaded < self._ends[-1]:
+            block = self._read(self._loaded)
+            if self._blocks and self._held_bytes + block.nbytes > self._cache_bytes:
+                break
+            self._blocks.append(block)
+            self._loaded += 1
+            pixels += block.noisy.numel()
+
+    def _refresh(self) -> None:
+        """Take in the block read ahead, drop the oldest ones beyond the bound."""
+        if self._ahead is not None:
+            self._blocks.append(self._ahead.result())
+            self._loaded += 1
+            while len(self._blocks) > 1 and self._held_bytes > self._cache_bytes:
+                self._blocks.popleft()
+        has_all = self._loaded == len(self._blocks) == self._ends[-1]
+        self._ahead = None if has_all else self._submit()
+
+    def _submit(self) -> Future[_Block]:
+        return self._reader.submit(self._read, self._loaded)
+
+    @property
+    def _held_bytes(self) -> int:
+        return sum(block.nbytes for block in self._blocks)
+
+    def _read(self, number: int) -> _Block:
+        """Block `number` of an endless sequence that visits all before it repeats."""
+        grid, index = self._place(number)
+        normalized, valid = grid.read(index, self._preprocessing)
+        noisy = torch.from_numpy(normalized).to(self.device)
+        if valid is None:
+            return _Block(noisy, None)
+        return _Block(noisy, torch.from_numpy(valid).to(noisy))
+
+    def _place(self, number: int) -> tuple[_Grid, int]:
+        count = int(self._ends[-1])
+        lap, place = divmod(number, count)
+        index = _shuffled(place, count, seed=self._seed + lap)
+        which = int(np.searchsorted(self._ends, index, side="right"))
+        return self._grids[which], index - int(self._ends[which]) + len(
+            self._grids[which]
+        )
+
+
+class _Grid:
+    """The blocks of one volume: its planes, large ones cut into windows."""
+
+    def __init__(self, volume: Volume, patch: int) -> None:
+        self._volume = volume
+        side = max(BLOCK, 2 * patch)
+        self._windows = [
+            (rows, columns)
+            for rows in _spans(_size(volume, "Y"), side)
+            for columns in _spans(_size(volume, "X"), side)
+        ]
+
+    def __len__(self) -> int:
+        return self._volume.n_planes * len(self._windows)
+
+    def read(
+        self, index: int, preprocessing: Preprocessing
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Normalized block and mask of its good pixels, both (C, h, w)."""
+        plane, window = divmod(index, len(self._windows))
+        axes = self._volume.axes
+        parts = list(self._volume.plane(plane))
+        parts[axes.index("Y")], parts[axes.index("X")] = self._windows[window]
+        region: Region = tuple(parts)
+        counts = self._volume.read(region, halo=1)
+        inner = tuple(
+            slice(1, -1) if axis.name in "YX" else slice(None) for axis in axes
+        )
+        require_finite(counts[inner], region, axes, self._volume.name)
+        normalized, valid = preprocessing.normalize_with_mask(axes.as_planes(counts)[0])
+        core = np.s_[:, 1:-1, 1:-1]
+        return (
+            np.ascontiguousarray(normalized[core]),
+            None if valid is None else np.ascontiguousarray(valid[core]),
+        )
+
+
+def fitting_patch(volume: Volume, patch: int, stride: int) -> int:
+    """Largest side of a crop, at most `patch`, that is a multiple of `stride` and fits.
+
+    Raises
+    ------
+    DataError
+        If not even the smallest one does.
+    """
+    height, width = _size(volume, "Y"), _size(volume, "X")
+    smallest = -(-SMALLEST_PATCH // stride) * stride
+    side = min(patch, height, width) // stride * stride
+    if side < smallest:
+        msg = (
+            f"{volume.name} is {width} x {height} pixels, but training takes crops of "
+            f"{smallest} x {smallest} or more; train on a larger image and apply that "
+            f"model to this one"
+        )
+        raise DataError(msg)
+    return side
+
+
+def _size(volume: Volume, axis: str) -> int:
+    return volume.shape[volume.axes.index(axis)]
+
+
+def _spans(size: int, side: int) -> list[slice]:
+    """Cut `size` pixels evenly into as few spans as `side` allows."""
+    count = -(-size // side)
+    edges = [size * i // count for i in range(count + 1)]
+    return [slice(start, stop) for start, stop in pairwise(edges)]
+
+
+def _shuffled(place: int, count: int, *, seed: int) -> int:
+    """Element `place` of a random permutation of ``range(count)``, in constant memory.
+
+    A four-round Feistel network on the next even power of two, walked until it lands
+    inside the range: a bijection, so every block comes exactly once a lap.
+    """
+    half = max(1, (count - 1).bit_length() + 1) // 2
+    mask = (1 << half) - 1
+    while True:
+        left, right = place >> half, place & mask
+        for turn in range(4):
+            mixed = (right * 0x9E3779B1 + seed * 0x85EBCA6B + turn * 0xC2B2AE35) & (
+                2**64 - 1
+            )
+            mixed = (mixed ^ (mixed >> 29)) * 0xBF58476D1CE4E5B9 & (2**64 - 1)
+            left, right = right, left ^ ((mixed >> 32) & mask)
+        place = left << half | right
+        if place < count:
+            return place
+
+
+def _turned(crop: Tensor, turn: int) -> Tensor:
+    """One of the eight symmetries of the square; only pixels move."""
+    if turn & 4:
+        crop = crop.flip(-1)
+    return torch.rot90(crop, turn & 3, (-2, -1)) if turn & 3 else crop

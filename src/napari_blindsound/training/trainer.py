@@ -1,0 +1,277 @@
+"""The training loop: a generator of events that can be stopped, saved and continued."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from napari_blindsound.errors import ModelError
+from napari_blindsound.networks.device import mixed_precision, pick_device
+from napari_blindsound.training.checkpoint import prefixed, under
+from napari_blindsound.training.events import Finished, Progress, TrainEvent
+from napari_blindsound.training.schedules import SCHEDULES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from napari_blindsound.methods.base import Method
+    from napari_blindsound.training.sampling import PatchSampler
+
+log = logging.getLogger(__name__)
+
+EVENT_SECONDS = 0.1
+BAD_STEPS = 10
+"""Non-finite steps in a row before the last good weights come back."""
+
+
+class TrainConfig(BaseModel):
+    """How long to train, where, and from which seed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int | None = Field(
+        None, ge=1, description="steps of training; by default the method's"
+    )
+    seconds: float | None = Field(
+        None, gt=0, description="time to train; the first of steps and seconds ends it"
+    )
+    seed: int = Field(0, ge=0, description="seed of every random choice")
+    device: str = Field("auto", description="auto, cpu, cuda (or cuda:1), mps")
+
+
+class Trainer:
+    """Trains a method on patches.
+
+    Parameters
+    ----------
+    method : Method
+        Trained in place.
+    patches : PatchSampler
+        Where crops come from; on the same device.
+    config : TrainConfig
+    stage : str
+        What is being trained, passed on in the events.
+
+    Attributes
+    ----------
+    averaged : Method
+        Running average of the weights, at any time the best there is: what previews,
+        stopped and finished trainings use. Read it between two events.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        patches: PatchSampler,
+        config: TrainConfig,
+        *,
+        stage: str = "",
+    ) -> None:
+        self.config, self.stage = config, stage
+        self.device = pick_device(config.device)
+        self.method = method.to(self.device)
+        self.method.random.manual_seed(config.seed)
+        self.averaged = deepcopy(self.method).requires_grad_(requires_grad=False)
+        self.patches = patches
+        self.step = 0
+        self.seconds = 0.0
+        self._bad_steps = 0
+        self._damping = 1.0
+        self._steps = config.steps
+        if config.steps is None and config.seconds is None:
+            self._steps = method.config.steps
+        self._optimizer = torch.optim.Adam(
+            self.method.parameters(),
+            lr=method.config.learning_rate,
+            weight_decay=method.config.weight_decay,
+            fused=True,
+        )
+
+    @property
+    def fraction(self) -> float:
+        """Part of the training done, by steps or by time, whichever is further."""
+        by_steps = self.step / self._steps if self._steps else 0.0
+        by_time = self.seconds / self.config.seconds if self.config.seconds else 0.0
+        return min(1.0, max(by_steps, by_time))
+
+    def run(self, stop: threading.Event | None = None) -> Iterator[TrainEvent]:
+        """Train until done or told to stop.
+
+        Parameters
+        ----------
+        stop : threading.Event, optional
+            Set it from anywhere; training ends within a second, and the averaged
+            weights are good.
+
+        Yields
+        ------
+        TrainEvent
+            `Progress` at most ten times a second, then `Finished`.
+        """
+        stop = stop or threading.Event()
+        meter = _Meter(self)
+        while self.fraction < 1 and not stop.is_set():
+            started = time.perf_counter()
+            terms = self._advance(stop)
+            self.seconds += time.perf_counter() - started
+            meter.add(terms)
+            if meter.is_due:
+                yield meter.read()
+        reason: Literal["done", "stopped"] = "done" if self.fraction >= 1 else "stopped"
+        yield meter.read()
+        yield Finished(reason, self.step, self.seconds, self.stage)
+
+    def _advance(self, stop: threading.Event) -> dict[str, Tensor]:
+        """One optimizer step; nothing is changed if stopped in the middle."""
+        progress = self.fraction
+        rate = SCHEDULES[self.method.config.schedule](progress) * self._damping
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.method.config.learning_rate * rate
+        noisy, weight = self.patches.draw()
+        self._optimizer.zero_grad()
+        total: dict[str, Tensor] = {}
+        with mixed_precision(self.device, getattr(self.method.config, "width", None)):
+            for terms in self.method.losses(noisy, progress, weight):
+                if stop.is_set():
+                    return {}
+                torch.stack(list(terms.values())).sum().backward()
+                for name, term in terms.items():
+                    total[name] = total.get(name, 0) + term.detach()
+        if self._is_finite_step():
+            self._optimizer.step()
+            self._average()
+        self.step += 1
+        return total
+
+    def _is_finite_step(self) -> bool:
+        """Clip the gradient; a step that is not finite is skipped, ten undo more."""
+        clip = self.method.config.clip or float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(self.method.parameters(), clip)
+        if torch.isfinite(norm):
+            self._bad_steps = 0
+            return True
+        self._bad_steps += 1
+        log.warning("step %d is not finite and was skipped", self.step)
+        if self._bad_steps == BAD_STEPS:
+            self._bad_steps = 0
+            self._damping /= 2
+            self.method.load_state_dict(self.averaged.state_dict())
+            self._optimizer.state.clear()
+            log.warning(
+                "%d steps in a row were not finite: back to the last good weights, at "
+                "half the learning rate",
+                BAD_STEPS,
+            )
+        return False
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        # The average forgets its random start: early on it follows more closely.
+        decay = min(self.method.config.averaging, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(
+            list(self.averaged.parameters()), list(self.method.parameters()), 1 - decay
+        )
+        for kept, buffer in zip(
+            self.averaged.buffers(), self.method.buffers(), strict=True
+        ):
+            kept.copy_(buffer)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that the rest of the training depends on: tensors and plain data."""
+        adam = self._optimizer.state_dict()["state"]
+        tensors = {
+            "random": self.method.random.get_state(),
+            **prefixed("weights", self.method.state_dict()),
+            **prefixed("averaged", self.averaged.state_dict()),
+            **prefixed(
+                "adam", {f"{i}.{k}": v for i in adam for k, v in adam[i].items()}
+            ),
+        }
+        numbers = {
+            "training": self._identity(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "damping": self._damping,
+            "bad_steps": self._bad_steps,
+            "patches": self.patches.state(),
+        }
+        return tensors, numbers
+
+    def restore(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+        """Continue from :meth:`state`, identically.
+
+        Raises
+        ------
+        ModelError
+            If the state is that of another method, other settings or another seed.
+        """
+        if numbers.get("training") != self._identity():
+            msg = (
+                f"the checkpoint is of another training: it holds "
+                f"{numbers.get('training')}, this is {self._identity()}; use the same "
+                f"method, settings and seed, or start anew"
+            )
+            raise ModelError(msg)
+        self.method.load_state_dict(under("weights", tensors))
+        self.averaged.load_state_dict(under("averaged", tensors))
+        self.method.random.set_state(tensors["random"])
+        adam = self._optimizer.state_dict()
+        adam["state"] = {}
+        for name, tensor in under("adam", tensors).items():
+            index, key = name.split(".")
+            adam["state"].setdefault(int(index), {})[key] = tensor
+        self._optimizer.load_state_dict(adam)
+        self.step, self.seconds = numbers["step"], numbers["seconds"]
+        self._damping, self._bad_steps = numbers["damping"], numbers["bad_steps"]
+        self.patches.restore(numbers["patches"])
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "method": self.method.name,
+            "config": self.method.config.model_dump(mode="json"),
+            "channels": self.method.channels,
+            "seed": self.config.seed,
+            "stage": self.stage,
+        }
+
+
+class _Meter:
+    """Averages what happens between two events, so that events stay rare."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self._terms: list[dict[str, Tensor]] = []
+        self._since = time.perf_counter()
+        self._rate = 0.0
+
+    def add(self, terms: dict[str, Tensor]) -> None:
+        if terms:
+            self._terms.append(terms)
+
+    @property
+    def is_due(self) -> bool:
+        return time.perf_counter() - self._since >= EVENT_SECONDS
+
+    def read(self) -> Progress:
+        """Event for the steps since the last one; the only wait for the device."""
+        trainer, now = self._trainer, time.perf_counter()
+        if self._terms:
+            self._rate = len(self._terms) / max(now - self._since, 1e-9)
+        means = {
+            name: torch.stack([terms[name] for terms in self._terms]).mean().item()
+            for name in (self._terms[0] if self._terms else ())
+        }
+        self._terms, self._since = [], now
+        done = trainer.fraction
+        left = trainer.seconds * (1 - done) / done if done else float("inf")
+        return Progress(
+            trainer.step, done, trainer.seconds, left, self._rate, means, trainer.stage
+        )
