@@ -322,6 +322,7 @@ def denoise(
     image
         What `open_volume` takes.
     model : Denoiser or path
+        The trained model.
     output : path, optional
         Where to write, ``.ome.zarr`` or ``.ome.tif``, piece by piece. Without it the
         result is returned, and must fit into memory.

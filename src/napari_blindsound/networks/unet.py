@@ -194,11 +194,12 @@ class UNet(nn.Module):
         )
         conv = self._last_up
         out = F.conv2d(shifted, conv.weight, conv.bias, stride=cell)
-        return self.last(F.leaky_relu(out, SLOPE, inplace=True))
+        denoised: Tensor = self.last(F.leaky_relu(out, SLOPE, inplace=True))
+        return denoised
 
     @property
     def _last_up(self) -> Conv:
-        return self.up_path[-1].conv_2  # type: ignore[return-value, union-attr]
+        return self.up_path[-1].conv_2  # type: ignore[return-value]
 
 
 def _crop(x: Tensor, pixels: int) -> Tensor:

@@ -28,10 +28,11 @@ def save_tensors(
 
     Parameters
     ----------
-    path : Path
-    tensors : dict of str to Tensor
+    path : path
+        Where to.
+    tensors : mapping of str to Tensor
         On any device.
-    header : dict
+    header : mapping
         Plain data, stored as JSON.
 
     Returns

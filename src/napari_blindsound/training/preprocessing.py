@@ -1,7 +1,7 @@
-"""From counts to what a network sees: hot pixels repaired, one map for the whole stack.
+"""From counts to what a network sees: hot pixels repaired, one map for a whole stack.
 
-Fitted once on a sample of the training data, stored with the model, and applied alike in
-training, previews and results.
+Fitted once on a sample of the training data, stored with the model, and applied alike
+in training, previews and results.
 """
 
 from __future__ import annotations
