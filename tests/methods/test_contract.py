@@ -1,0 +1,88 @@
+"""What every method must keep, whichever it is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from napari_blindsound import methods
+from napari_blindsound.methods.base import Method
+
+REGISTERED = list(methods.available().values())
+
+
+def build(kind: type[Method], channels: int = 1) -> Method:
+    torch.manual_seed(0)
+    return kind(kind.Config.preset(next(iter(kind.Config.presets))), channels)
+
+
+@pytest.fixture(params=REGISTERED, ids=lambda kind: kind.name)
+def kind(request) -> type[Method]:
+    return request.param
+
+
+def test_the_default_is_the_first():
+    assert next(iter(methods.available())) == methods.DEFAULT
+
+
+def test_unknown_method_lists_the_known():
+    with pytest.raises(ValueError, match=methods.DEFAULT):
+        methods.find("magic")
+
+
+def test_says_what_it_is(kind):
+    assert kind.title
+    assert kind.reference
+    assert kind.__doc__
+    assert kind.outputs
+    assert all(field.description for field in kind.Config.model_fields.values())
+
+
+def test_presets_are_valid_and_survive_json(kind):
+    for name in kind.Config.presets:
+        config = kind.Config.preset(name)
+        text = json.dumps(config.model_dump(mode="json"))
+        assert kind.Config.model_validate(json.loads(text)) == config
+    with pytest.raises(ValueError, match="no preset"):
+        kind.Config.preset("magic")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_loss_is_finite_and_teaches_every_weight(kind, channels):
+    method = build(kind, channels)
+    size = 4 * method.stride
+    noisy = torch.rand(2, channels, size, size)
+    parts = list(method.losses(noisy, 0.5))
+    for part in parts:
+        sum(part.values()).backward()
+    assert all(torch.isfinite(t) for part in parts for t in part.values())
+    for name, parameter in method.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+    for name, term in method.loss(noisy, 0.5, torch.ones_like(noisy)).items():
+        assert term.ndim == 0, name
+
+
+def test_same_random_state_gives_the_same_loss(kind):
+    method = build(kind)
+    noisy = torch.rand(2, 1, 4 * method.stride, 4 * method.stride)
+    method.random.manual_seed(3)
+    first = method.loss(noisy, 0.2)
+    method.random.manual_seed(3)
+    assert method.loss(noisy, 0.2) == first
+
+
+def test_tile_equals_whole_for_every_output(kind):
+    method = build(kind)
+    stride = method.stride
+    halo = -(-method.halo // stride) * stride
+    whole = torch.rand(1, 1, 2 * halo + 4 * stride, 2 * halo + 6 * stride)
+    for output in method.outputs:
+        with torch.inference_mode():
+            expected = method.denoise(whole, output=output)
+            core = method.denoise(whole, halo=halo, output=output)
+        torch.testing.assert_close(
+            core, expected[..., halo:-halo, halo:-halo], atol=1e-5, rtol=0
+        )
