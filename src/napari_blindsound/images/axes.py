@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 
 AxisName = Literal["T", "C", "Z", "Y", "X"]
 AXIS_NAMES: tuple[str, ...] = get_args(AxisName)
+_WORDS = {
+    word: letter
+    for letter, words in {
+        "T": ("t", "time", "frame", "frames"),
+        "C": ("c", "channel", "channels"),
+        "Z": ("z", "depth", "slice", "plane"),
+        "Y": ("y", "row", "height"),
+        "X": ("x", "column", "col", "width"),
+    }.items()
+    for word in words
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,3 +296,14 @@ def settle_axes(
         raise AxesError(msg)
     axes.check_fits(shape, what)
     return axes
+
+
+def axis_letter(word: str) -> str | None:
+    """Letter of an axis that a file spells out, None where it is none of the five.
+
+    Parameters
+    ----------
+    word : str
+        "time", "Channel", "y": dimension names of zarr, xarray and OME-Zarr.
+    """
+    return _WORDS.get(word.strip().lower())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_blindsound.errors import AxesError
+from napari_blindsound.errors import AxesError, BlindsoundError, ImageFormatError
 from napari_blindsound.images.array import (
     ArrayLike,
     Region,
@@ -133,6 +133,8 @@ class Volume:
         ------
         ValueError
             If the region is empty, has steps, or leaves the array.
+        ImageFormatError
+            If the source cannot deliver the pixels.
         """
         widths = self._widths(halo)
         bounds, gathers = [], []
@@ -147,7 +149,7 @@ class Volume:
             bounds.append(slice(low, high))
             is_inside = start - width >= 0 and stop + width <= size
             gathers.append(None if is_inside else wanted - low)
-        block = read_region(self.levels[0], tuple(bounds))
+        block = self._read(tuple(bounds))
         for axis, gather in enumerate(gathers):
             if gather is not None:
                 block = block.take(gather, axis=axis)
@@ -230,6 +232,18 @@ class Volume:
     def planes(self) -> Iterator[Region]:
         """Regions of all planes, in the order of the array."""
         return (self.plane(number) for number in range(self.n_planes))
+
+    def _read(self, region: Region) -> npt.NDArray[Any]:
+        try:
+            return read_region(self.levels[0], region)
+        except BlindsoundError:
+            raise
+        except (OSError, RuntimeError, ValueError) as error:
+            msg = (
+                f"pixels of {self.source or self.name} cannot be read ({error}): check "
+                "that the file is whole and its disk or network within reach"
+            )
+            raise ImageFormatError(msg) from error
 
     def _widths(self, halo: int | tuple[int, ...]) -> tuple[int, ...]:
         if isinstance(halo, tuple):

@@ -1,0 +1,140 @@
+"""TIFF, BigTIFF, OME-TIFF and ImageJ hyperstacks, opened without reading a pixel."""
+
+from __future__ import annotations
+
+import struct
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tifffile import TiffFile, TiffFileError
+
+from napari_blindsound.errors import BlindsoundError, ImageFormatError
+from napari_blindsound.images.axes import AXIS_NAMES, Axes, settle_axes
+from napari_blindsound.images.choice import choose
+from napari_blindsound.images.tiff_metadata import TiffMetadata, read_metadata
+from napari_blindsound.images.tiff_pixels import TiffArray
+from napari_blindsound.images.volume import Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tifffile import TiffPage, TiffPageSeries
+
+SUFFIXES = (".tif", ".tiff", ".tf2", ".tf8", ".btf")
+_BROKEN = (TiffFileError, ValueError, KeyError, IndexError, TypeError, struct.error)
+_COLORS = (2, 5, 6, 8)  # PhotometricInterpretation: RGB, CMYK, YCbCr, CIE L*a*b*
+
+
+def open_tiff(
+    path: Path, *, axes: str | None = None, image: int | None = None
+) -> Volume:
+    """Open a TIFF file; only its headers are read.
+
+    Axes, pixel sizes and units come from OME-XML, ImageJ's or tifffile's own tags.
+    A pyramid gives one level per resolution.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; the other files of a multi-file OME-TIFF are found beside it.
+    axes : str, optional
+        What the axes mean, where the file does not say or is wrong.
+    image : int, optional
+        Which image, where the file holds several.
+
+    Raises
+    ------
+    ImageFormatError
+        If this is no TIFF, is truncated, or holds colors or several images.
+    AxesError
+        If the meaning of the axes is not known, or ``axes`` does not fit.
+    """
+    with opened(path) as tiff:
+        several = list(tiff.series)
+        number = choose([_label(series) for series in several], image, str(path))
+        series = several[number]
+        _require_hyperstack(tiff, series, path)
+        require_gray(series.keyframe, path)
+        levels = [
+            TiffArray((path, number, level), resolution)
+            for level, resolution in enumerate(series.levels)
+        ]
+        metadata = read_metadata(tiff, number)
+    known = _known_axes(levels[0].letters, metadata)
+    settled = settle_axes(axes, known, levels[0].shape, str(path))
+    alike = [level for level in levels if level.letters == levels[0].letters]
+    volume = Volume(tuple(alike), settled, path.name, source=str(path))
+    if len(metadata.channel_names) != volume.n_channels or "C" not in settled:
+        return volume
+    return Volume(
+        volume.levels, settled, path.name, metadata.channel_names, volume.source
+    )
+
+
+def tiff_array(path: Path, number: int, level: int) -> TiffArray:
+    """One level of one image of a file, found again after pickling."""
+    with opened(path) as tiff:
+        return TiffArray((path, number, level), tiff.series[number].levels[level])
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[TiffFile]:
+    """Open a TIFF file for its headers and close it again.
+
+    Raises
+    ------
+    ImageFormatError
+        If the headers cannot be read.
+    """
+    try:
+        with TiffFile(path) as tiff:
+            yield tiff
+    except BlindsoundError:
+        raise
+    except _BROKEN as error:
+        msg = (
+            f"{path} is not a readable TIFF file ({error}): it may be truncated, or "
+            "another kind of file by that name"
+        )
+        raise ImageFormatError(msg) from error
+
+
+def require_gray(page: TiffPage, path: Path) -> None:
+    """Refuse photographs: their colors were mixed from one another by the camera.
+
+    Raises
+    ------
+    ImageFormatError
+        If the page holds colors.
+    """
+    if page.photometric in _COLORS and page.samplesperpixel > 2:
+        msg = (
+            f"{path} is an RGB photograph: give the gray images of the channels, in "
+            "ImageJ by Image > Color > Split Channels"
+        )
+        raise ImageFormatError(msg)
+
+
+def _require_hyperstack(tiff: TiffFile, series: TiffPageSeries, path: Path) -> None:
+    """Refuse what tifffile shows as a lone plane because the stack is cut short."""
+    if tiff.is_imagej and not tiff.is_ome and series.kind != "imagej":
+        msg = (
+            f"{path} is truncated: its ImageJ header promises more pixels than the "
+            "file has; copy it again from its origin"
+        )
+        raise ImageFormatError(msg)
+
+
+def _label(series: TiffPageSeries) -> str:
+    return f"{series.name or 'image'} {series.shape} {series.dtype}"
+
+
+def _known_axes(letters: str, metadata: TiffMetadata) -> Axes | None:
+    """Axes of tifffile's codes, None where one of them means nothing certain.
+
+    S counts the samples of a pixel: channels, as colors were refused before.
+    """
+    names = letters if "C" in letters else letters.replace("S", "C")
+    known = set(names) <= set(AXIS_NAMES) and len(set(names)) == len(names)
+    return metadata.axes(names) if known else None
