@@ -53,6 +53,12 @@ class Padded:
         return n, channels, height - 2 * self.halo, width - 2 * self.halo
 
     @property
+    def n_pixels(self) -> int:
+        """Pixels of what the operator makes of it, channels not counted."""
+        n, _, height, width = self.shape
+        return n * height * width
+
+    @property
     def noisy(self) -> npt.NDArray[Any]:
         """Pixels of the region itself, (N, C, h, w), a view."""
         rows, columns = (

@@ -1,0 +1,215 @@
+"""Where a result goes, what may be written there, and how it appears: whole or not.
+
+The format follows from the name. Everything that can be known to fail is refused before
+any work is done. The result grows beside its place, under its name with ``.partial``
+behind it, and moves there when complete; an older result goes only then.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from napari_blindsound.errors import BlindsoundError, OutputError, OutputExistsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_blindsound.images.volume import Volume
+
+Format = Literal["OME-Zarr", "OME-TIFF"]
+_SUFFIXES: dict[str, Format] = {
+    ".zarr": "OME-Zarr",
+    ".tif": "OME-TIFF",
+    ".tiff": "OME-TIFF",
+}
+_ZARR_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A place for a result.
+
+    Parameters
+    ----------
+    path : Path
+        Where the result shall lie.
+    overwrite : bool
+        Whether an existing result may be replaced.
+    """
+
+    path: Path
+    overwrite: bool = False
+
+    @property
+    def format(self) -> Format:
+        """Format by the end of the name.
+
+        Raises
+        ------
+        OutputError
+            If it is neither of the two.
+        """
+        found = _SUFFIXES.get(self.path.suffix.lower())
+        if found is None:
+            msg = (
+                f"cannot tell the format of {self.path}: let the name end in .ome.zarr "
+                "(OME-Zarr) or .ome.tif (OME-TIFF)"
+            )
+            raise OutputError(msg)
+        return found
+
+    @property
+    def partial(self) -> Path:
+        """Where the result is while it is not complete."""
+        return self.path.with_name(f"{self.path.name}.partial")
+
+    def check(self, volume: Volume, *, needed: int) -> None:
+        """Refuse what can be known to fail or to do harm; nothing is changed.
+
+        Parameters
+        ----------
+        volume : Volume
+            The source, which must not be written into.
+        needed : int
+            Bytes without which there is no point in beginning.
+
+        Raises
+        ------
+        OutputExistsError
+            If something lies there that may not be replaced.
+        OutputError
+            If the format is unknown, the place is the source's own, or the disk is
+            too small.
+        """
+        if "://" in str(self.path) or ":/" in str(self.path)[2:]:
+            msg = f"{self.path} is not on this computer: write to a local folder"
+            raise OutputError(msg)
+        _ = self.format
+        self._check_source(volume)
+        self._check_existing()
+        self._check_space(needed)
+
+    def _check_source(self, volume: Volume) -> None:
+        if volume.source is None or not Path(volume.source).exists():
+            return
+        source, place = Path(volume.source).resolve(), self.path.resolve()
+        if source == place:
+            what = "is the source itself"
+        elif source in place.parents:
+            what = f"lies inside the source {source}"
+        elif place in source.parents:
+            what = f"contains the source {source}"
+        else:
+            return
+        msg = f"{self.path} {what}: choose a name beside it"
+        raise OutputError(msg)
+
+    def _check_existing(self) -> None:
+        if not self.path.exists():
+            return
+        if not self.overwrite:
+            msg = f"{self.path} exists: choose another name, or ask to overwrite it"
+            raise OutputExistsError(msg)
+        is_store = any((self.path / name).exists() for name in _ZARR_FILES)
+        is_ours = is_store if self.format == "OME-Zarr" else self.path.is_file()
+        if not is_ours:
+            msg = (
+                f"{self.path} exists and is no {self.format}: it is not overwritten, "
+                "choose another name"
+            )
+            raise OutputExistsError(msg)
+
+    def _check_space(self, needed: int) -> None:
+        folder = next(p for p in self.path.absolute().parents if p.exists())
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            msg = (
+                f"not enough space for {self.path}: about {_size(needed)} are needed "
+                f"and {_size(free)} are free in {folder}; free some, or choose another "
+                "disk"
+            )
+            raise OutputError(msg)
+
+    @contextmanager
+    def writing(self) -> Iterator[Path]:
+        """Give a place to write to, and clear it away unless `commit` was called.
+
+        Raises
+        ------
+        OutputError
+            If the folder cannot be made or written to.
+        """
+        with output_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _remove(self.partial)
+        try:
+            yield self.partial
+        finally:
+            _remove(self.partial)
+
+    def commit(self) -> None:
+        """Move the complete result to its place.
+
+        Raises
+        ------
+        OutputError
+            If that is not possible; what lay there before still does.
+        """
+        with output_errors(self.path):
+            if not self.path.is_dir():
+                self.partial.replace(self.path)
+                return
+            # A folder cannot be replaced in one go: the old one steps aside.
+            old = self.path.with_name(f"{self.path.name}.replaced")
+            _remove(old)
+            self.path.rename(old)
+            try:
+                self.partial.rename(self.path)
+            except OSError:
+                old.rename(self.path)
+                raise
+            _remove(old)
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn what the system says about a failed write into a sentence with a remedy.
+
+    Raises
+    ------
+    OutputError
+        In place of any other OSError.
+    """
+    try:
+        yield
+    except BlindsoundError:
+        raise
+    except OSError as error:
+        remedy = "choose another place"
+        if error.errno in _NO_SPACE:
+            remedy = "free some space or choose another disk, and run again"
+        elif isinstance(error, PermissionError) or error.errno == errno.EROFS:
+            remedy = "choose a folder that you may write to"
+        reason = error.strerror or str(error)
+        msg = f"cannot write {path} ({reason}): {remedy}; nothing was left behind"
+        raise OutputError(msg) from error
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, or nothing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _size(count: int) -> str:
+    powers = {"TB": 12, "GB": 9, "MB": 6, "kB": 3}
+    unit = next((unit for unit, power in powers.items() if count >= 10**power), "kB")
+    return f"{count / 10 ** powers[unit]:.1f} {unit}"

@@ -1,0 +1,215 @@
+"""Read, compute and write at once: shards on their way from a source to an output.
+
+One thread reads ahead, the caller's thread computes, others write behind. The queues
+between them are short, so that a few shards are in memory at most.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_blindsound.inference.destination import output_errors
+from napari_blindsound.inference.reading import Padded, read_padded, unstack
+from napari_blindsound.inference.shards import Shards, pixels_of
+from napari_blindsound.inference.tiling import Tiler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from napari_blindsound.images.volume import Region, Volume
+    from napari_blindsound.inference.tiling import TileOperator
+
+READ_AHEAD = 2  # shards
+WRITERS = 2  # threads, and shards that wait for them
+
+
+class Sink(Protocol):
+    """A format that is written shard by shard."""
+
+    @property
+    def shards(self) -> Shards:
+        """Of the full resolution."""
+
+    def put(self, region: Region, pixels: npt.NDArray[Any]) -> None:
+        """Write one shard; called by several threads, each with its own shard."""
+
+    def finish(self, result: Mapping[str, Any]) -> Iterator[str]:
+        """Do what is left when all shards are there; yield between pieces of work."""
+
+
+@dataclass
+class Tally:
+    """Sums over the pixels written so far.
+
+    Parameters
+    ----------
+    pixels, clipped : int
+        How many, and how many of them did not fit the type.
+    noisy, written : float
+        Sums of the counts read and of those written.
+    """
+
+    pixels: int = 0
+    clipped: int = 0
+    noisy: float = 0.0
+    written: float = 0.0
+
+    def add(self, other: Tally) -> None:
+        """Take the sums of another one in."""
+        self.pixels += other.pixels
+        self.clipped += other.clipped
+        self.noisy += other.noisy
+        self.written += other.written
+
+    def mean(self, total: float) -> float | None:
+        """Mean of one of the sums; None before anything is written."""
+        return total / self.pixels if self.pixels else None
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One image on its way to one output.
+
+    Parameters
+    ----------
+    denoiser : TileOperator
+        The denoiser; called in the thread that takes the steps, and there only.
+    volume : Volume
+        The noisy image.
+    sink : Sink
+        The output.
+    dtype : numpy.dtype
+        Of the pixels written.
+    path : Path
+        What to call the output in errors.
+    """
+
+    denoiser: TileOperator
+    volume: Volume
+    sink: Sink
+    dtype: np.dtype[Any]
+    path: Path
+
+    def steps(self, tally: Tally) -> Iterator[int]:
+        """Denoise all shards.
+
+        Parameters
+        ----------
+        tally : Tally
+            Filled as shards are written.
+
+        Yields
+        ------
+        int
+            Pixels denoised since the last step, channels counted; after each tile.
+
+        Raises
+        ------
+        DataError
+            If a pixel is NaN or infinite.
+        OutputError
+            If writing fails.
+        """
+        tiler = Tiler(self.denoiser)
+        behind: deque[Future[Tally]] = deque()
+        with _threads(1, "read") as readers, _threads(WRITERS, "write") as writers:
+            for region, padded, noisy in self._read_ahead(readers):
+                denoised = np.empty(padded.shape, np.float32)
+                tiles = tiler.steps(padded.pixels, denoised)
+                yield from _shares(tiles, padded.n_pixels, pixels_of(region))
+                if len(behind) == WRITERS:
+                    tally.add(behind.popleft().result())
+                block = self._arranged(padded, denoised)
+                behind.append(writers.submit(self._put, region, block, noisy))
+            while behind:
+                tally.add(behind.popleft().result())
+
+    def _read_ahead(
+        self, readers: ThreadPoolExecutor
+    ) -> Iterator[tuple[Region, Padded, float]]:
+        ahead: deque[tuple[Region, Future[tuple[Padded, float]]]] = deque()
+        for region in self.sink.shards:
+            ahead.append((region, readers.submit(self._read, region)))
+            if len(ahead) > READ_AHEAD:
+                first, future = ahead.popleft()
+                yield first, *future.result()
+        while ahead:
+            first, future = ahead.popleft()
+            yield first, *future.result()
+
+    def _read(self, region: Region) -> tuple[Padded, float]:
+        """Read the source of a shard, and add its counts up."""
+        names = self.sink.shards.names
+        source = tuple(region[names.index(name)] for name in self.volume.axes.names)
+        padded = read_padded(self.denoiser, self.volume, source)
+        return padded, float(padded.noisy.sum(dtype=np.float64))
+
+    def _arranged(
+        self, padded: Padded, denoised: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        """Core of the planes in the order of the output, a view."""
+        planes = denoised[..., padded.core[0], padded.core[1]]
+        source, target = self.volume.axes.names, self.sink.shards.names
+        return unstack(planes, source, padded.lead, target)
+
+    def _put(
+        self, region: Region, block: npt.NDArray[np.float32], noisy: float
+    ) -> Tally:
+        pixels, clipped = converted(block, self.dtype)
+        with output_errors(self.path):
+            self.sink.put(region, pixels)
+        written = float(pixels.sum(dtype=np.float64))
+        return Tally(pixels.size, clipped, noisy, written)
+
+
+def converted(
+    counts: npt.NDArray[np.float32], dtype: np.dtype[Any]
+) -> tuple[npt.NDArray[Any], int]:
+    """Counts in another type: rounded for integers, clipped to its range.
+
+    Returns
+    -------
+    ndarray
+        Contiguous, of type `dtype`.
+    int
+        How many pixels were clipped.
+    """
+    if dtype.kind == "f" and dtype.itemsize >= 4:
+        return np.ascontiguousarray(counts, dtype), 0
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+    low, high = float(limits.min), float(limits.max)
+    if dtype.kind in "iu":
+        # Wide integers are exact in float64 up to 2^53; the largest float within the
+        # range is below the largest integer of 64 bits.
+        high = high if int(high) <= limits.max else float(np.nextafter(high, 0))
+        wide = np.float64 if dtype.itemsize > 2 else np.float32
+        counts = np.rint(counts, dtype=wide)
+    clipped = int(np.count_nonzero((counts < low) | (counts > high)))
+    return np.ascontiguousarray(np.clip(counts, low, high), dtype), clipped
+
+
+def _shares(tiles: Iterator[int], whole: int, size: int) -> Iterator[int]:
+    """Scale the pixels of tiles, aligned to the stride, to those of the region."""
+    part = told = 0
+    for pixels in tiles:
+        part += pixels
+        yield size * part // whole - told
+        told = size * part // whole
+
+
+@contextmanager
+def _threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """Threads that end with the block, and do not begin what is still waiting."""
+    pool = ThreadPoolExecutor(count, f"blindsound-{name}")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
