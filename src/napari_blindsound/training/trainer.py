@@ -223,11 +223,15 @@ class Trainer:
         self.method.load_state_dict(under("weights", tensors))
         self.averaged.load_state_dict(under("averaged", tensors))
         self.method.random.set_state(tensors["random"])
+        parameters = list(self.method.parameters())
         adam = self._optimizer.state_dict()
         adam["state"] = {}
         for name, tensor in under("adam", tensors).items():
             index, key = name.split(".")
-            adam["state"].setdefault(int(index), {})[key] = tensor
+            # Files hold no strides, and the fused Adam relies on the parameter's.
+            like = parameters[int(index)] if tensor.ndim else tensor
+            kept = torch.empty_like(like, requires_grad=False).copy_(tensor)
+            adam["state"].setdefault(int(index), {})[key] = kept
         self._optimizer.load_state_dict(adam)
         self.step, self.seconds = numbers["step"], numbers["seconds"]
         self._damping, self._bad_steps = numbers["damping"], numbers["bad_steps"]
