@@ -230,7 +230,7 @@ class Denoiser:
             raise ModelError(msg) from error
 
     def __reduce__(self) -> tuple[Any, ...]:
-        tensors = {name: tensor.cpu() for name, tensor in self._tensors().items()}
+        tensors = {n: t.cpu().contiguous() for n, t in self._tensors().items()}
         return _unpickle, (save_bytes(tensors), self._header(), self._device_name)
 
     def _forward(self, method: Method, normalized: Tensor, halo: int) -> Tensor:
