@@ -1,0 +1,195 @@
+"""Throughput of tiled, lazy and written results against the bare network, and memory.
+
+    python benchmarks/inference.py             # ratios, one process, alternating
+    python benchmarks/inference.py --memory    # peak of writing 16 x 2048 x 2048 uint16
+
+"Bare" is one forward pass of the network over the whole plane, already normalized and
+on its device: no reading, no repair of hot pixels, no halo, no tiles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_blindsound.images.volume import Volume
+    from napari_blindsound.inference.denoiser import Denoiser
+
+MIB = 2**20
+
+
+def main() -> None:
+    """Run what the arguments ask for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=2048, help="side of the plane")
+    parser.add_argument("--planes", type=int, default=16, help="with --memory")
+    parser.add_argument("--width", type=int, help="of the network; the preset's if not")
+    parser.add_argument("--depth", type=int, help="of the network; the preset's if not")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, help="of torch; all cores if not given")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--memory", action="store_true", help="measure memory instead")
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    if arguments.measure:
+        measure_memory(arguments.measure, arguments)
+    elif arguments.memory:
+        memory(arguments)
+    else:
+        throughput(arguments)
+
+
+def throughput(arguments: argparse.Namespace) -> None:
+    """Time each way in turn, and print medians and ratios to the bare network."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "source.zarr")
+        volume = make_source(source, (1, arguments.size, arguments.size))
+        denoiser = make_denoiser(volume, arguments)
+        ways = make_ways(denoiser, volume, Path(folder))
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for repeat in range(arguments.repeats + 1):
+            for name, run in ways.items():
+                elapsed = timed(run)
+                if repeat:  # the first round warms up
+                    seconds[name].append(elapsed)
+    print(f"{describe(denoiser)}; {volume.shape} {volume.dtype}")
+    print(f"{'way':<10} {'seconds':>8} {'Mpx/s':>8} {'of bare':>8}  (each round)")
+    for name, values in seconds.items():
+        pairs = zip(seconds["bare"], values, strict=True)
+        ratios = [bare / value for bare, value in pairs]
+        median = statistics.median(values)
+        rounds = " ".join(f"{ratio:.3f}" for ratio in ratios)
+        rate = arguments.size**2 / median / 1e6
+        ratio = statistics.median(ratios)
+        print(f"{name:<10} {median:8.3f} {rate:8.2f} {ratio:8.3f}  ({rounds})")
+
+
+def make_ways(
+    denoiser: Denoiser, volume: Volume, folder: Path
+) -> dict[str, Callable[[], object]]:
+    """The things to compare."""
+    from napari_blindsound.inference.lazy import lazy
+    from napari_blindsound.inference.store import WriteConfig, write
+    from napari_blindsound.inference.tiling import denoise_region
+
+    whole = tuple(slice(0, size) for size in volume.shape)
+    counts = volume.read(whole)[None]
+    plane = torch.from_numpy(denoiser.preprocessing.normalize(counts))
+    plane = plane.to(denoiser.device)
+    config = WriteConfig(overwrite=True)
+
+    def bare() -> object:
+        with torch.inference_mode():
+            done = denoiser.methods[0].denoise(plane)
+        if done.device.type == "cuda":
+            torch.cuda.synchronize()
+        return done
+
+    return {
+        "bare": bare,
+        "tiled": lambda: denoise_region(denoiser, volume, whole),
+        "lazy": lambda: lazy(denoiser, volume)[0].compute(),
+        "written": lambda: list(
+            write(denoiser, volume, folder / "out.ome.zarr", config)
+        ),
+    }
+
+
+def memory(arguments: argparse.Namespace) -> None:
+    """Write in a fresh process, and print by how much its memory grew."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "source.zarr")
+        make_source(source, (arguments.planes, arguments.size, arguments.size))
+        command = [sys.executable, __file__, "--measure", str(source)]
+        for name in ("width", "depth", "threads", "device"):
+            value = getattr(arguments, name)
+            command += [f"--{name}", str(value)] if value else []
+        subprocess.run(command, check=True)
+
+
+def measure_memory(source: Path, arguments: argparse.Namespace) -> None:
+    """Denoise to disk; this process has done nothing else."""
+    torch.zeros(1)
+    before = resident()
+    from napari_blindsound.images.open import open_volume
+    from napari_blindsound.inference.store import write
+
+    volume = open_volume(source, axes="ZYX")
+    denoiser = make_denoiser(volume, arguments)
+    start = time.perf_counter()
+    *_, last = write(denoiser, volume, source.with_name("out.ome.zarr"))
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    rate = volume.nbytes / volume.dtype.itemsize / seconds / 1e6
+    print(f"{describe(denoiser)}; {volume.shape} {volume.dtype} -> {last.path}")
+    print(f"interpreter with torch {before / MIB:.0f} MiB, peak {peak / MIB:.0f} MiB")
+    print(f"above it: {(peak - before) / MIB:.0f} MiB; {rate:.2f} Mpx/s")
+
+
+def make_source(path: Path, shape: tuple[int, int, int]) -> Volume:
+    """A zarr of Poisson counts, in chunks of 512, written plane by plane."""
+    import numpy as np
+    import zarr
+
+    from napari_blindsound.images.open import open_volume
+
+    rng = np.random.default_rng(0)
+    array = zarr.create_array(path, shape=shape, chunks=(1, 512, 512), dtype="uint16")
+    wave = 200 + 100 * np.sin(np.arange(shape[2]) / 20)
+    for number in range(shape[0]):
+        array[number] = rng.poisson(wave, shape[1:]).astype(np.uint16)
+    return open_volume(path, axes="ZYX")
+
+
+def make_denoiser(volume: Volume, arguments: argparse.Namespace) -> Denoiser:
+    """Blind2Unblind with random weights: the arithmetic is that of a trained one."""
+    from napari_blindsound.inference.denoiser import Denoiser
+    from napari_blindsound.methods.blind2unblind import Blind2Unblind
+    from napari_blindsound.training.preprocessing import Preprocessing
+
+    given = {"width": arguments.width, "depth": arguments.depth}
+    changes = {name: value for name, value in given.items() if value}
+    method = Blind2Unblind(Blind2Unblind.Config.preset("fast", changes))
+    preprocessing = Preprocessing.fit([volume], seed=0)
+    return Denoiser([method], preprocessing, device=arguments.device)
+
+
+def describe(denoiser: Denoiser) -> str:
+    """Network, device and threads in words."""
+    config = denoiser.methods[0].config.model_dump()
+    return (
+        f"width {config['width']}, depth {config['depth']}, halo {denoiser.halo}, "
+        f"{denoiser.device}, {torch.get_num_threads()} thread(s)"
+    )
+
+
+def timed(run: Callable[[], object]) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def resident() -> int:
+    """Memory of this process now, in bytes."""
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+if __name__ == "__main__":
+    main()
