@@ -166,8 +166,8 @@ def _bins(planes: Sequence[NDArray[Any]]) -> _Bins:
     usable = [plane for plane in planes if _check(plane)]
     if not usable:
         message = (
-            f"No plane to estimate the noise from has {_WINDOW} x {_WINDOW} pixels;"
-            " give larger images."
+            f"no plane to estimate the noise from has {_WINDOW} x {_WINDOW} pixels;"
+            " give larger images"
         )
         raise DataError(message)
     step = -(-sum(plane.size for plane in usable) // _MAX_PIXELS)
@@ -194,8 +194,8 @@ def _check(plane: NDArray[Any]) -> bool:
     """Whether the plane is large enough; raises if it is no plane of numbers."""
     if plane.ndim != 2 or not np.isfinite(plane).all():
         message = (
-            f"The noise is estimated from planes of finite numbers, but one has shape"
-            f" {plane.shape} or holds NaN; give (h, w) arrays without NaN."
+            f"the noise is estimated from planes of finite numbers, but one has shape"
+            f" {plane.shape} or holds NaN; give (h, w) arrays without NaN"
         )
         raise DataError(message)
     return bool(min(plane.shape) >= _WINDOW)

@@ -94,7 +94,7 @@ def ssim(image: Image, truth: Image, data_range: float) -> float:
     if x.ndim < 2 or min(x.shape[-2:]) < side:
         message = (
             f"SSIM needs planes of at least {side} x {side} pixels, but the image has"
-            f" shape {x.shape}; leave SSIM out or give a larger image."
+            f" shape {x.shape}; leave SSIM out or give a larger image"
         )
         raise DataError(message)
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
@@ -174,8 +174,8 @@ def affine_fit(truth: Image, noisy: Image) -> AffineFit:
     spread = float(np.vdot(centered, centered))
     if spread == 0.0:
         message = (
-            f"The truth is constant ({mean_x:g}), so no scale can be fitted to it;"
-            " give an image with structure."
+            f"the truth is constant ({mean_x:g}), so no scale can be fitted to it;"
+            " give an image with structure"
         )
         raise DataError(message)
     slope = float(np.vdot(centered, y - mean_y)) / spread
@@ -199,8 +199,8 @@ def _pair(
     first, second = _finite(image), _finite(truth)
     if first.shape != second.shape:
         message = (
-            f"The images to compare have shapes {first.shape} and {second.shape};"
-            " give two of the same shape."
+            f"the images to compare have shapes {first.shape} and {second.shape};"
+            " give two of the same shape"
         )
         raise DataError(message)
     return first, second
@@ -210,15 +210,15 @@ def _finite(image: Image) -> NDArray[np.float64]:
     array = np.asarray(image)
     if array.dtype.kind not in "buif":
         message = (
-            f"Images to compare hold real numbers, but this one has dtype"
-            f" {array.dtype}; convert it first."
+            f"images to compare hold real numbers, but this one has dtype"
+            f" {array.dtype}; convert it first"
         )
         raise DataError(message)
     result = array.astype(np.float64)
     if result.size == 0 or not np.isfinite(result).all():
         message = (
-            "An image to compare is empty or holds NaN or infinite pixels;"
-            " replace them by numbers first."
+            "an image to compare is empty or holds NaN or infinite pixels;"
+            " replace them by numbers first"
         )
         raise DataError(message)
     return result
@@ -227,7 +227,7 @@ def _finite(image: Image) -> NDArray[np.float64]:
 def _check_range(data_range: float) -> None:
     if not (np.isfinite(data_range) and data_range > 0):
         message = (
-            f"The data range is {data_range:g}, but it must be above zero;"
-            " give the peak in counts, such as 255."
+            f"the data range is {data_range:g}, but it must be above zero;"
+            " give the peak in counts, such as 255"
         )
         raise DataError(message)
