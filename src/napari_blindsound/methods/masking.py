@@ -58,7 +58,8 @@ def mask_phases(
     rows = torch.arange(height, device=noisy.device) % cell
     columns = torch.arange(width, device=noisy.device) % cell
     phase_of = rows[:, None] * cell + columns
-    blind = (phase_of == phases.view(-1, 1, 1, 1, 1)).expand(-1, 1, 1, -1, -1)
+    chosen = phases.to(noisy.device).view(-1, 1, 1, 1, 1)
+    blind = (phase_of == chosen).expand(-1, 1, 1, -1, -1)
     masked = torch.where(blind, neighbor_mean(noisy, padding), noisy)
     return masked.flatten(0, 1)
 

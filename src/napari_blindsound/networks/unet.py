@@ -62,9 +62,7 @@ class Up(nn.Module):
         fold = _FOLD.to(weight)
         kernel = fold @ weight[:, : self.inputs] @ fold.T
         out = F.conv_transpose2d(x, kernel.transpose(0, 1), stride=2, padding=1)
-        out = out + F.conv2d(
-            skip, weight[:, self.inputs :], self.conv_1.bias, padding=1
-        )
+        out += F.conv2d(skip, weight[:, self.inputs :], self.conv_1.bias, padding=1)
         return F.leaky_relu(out, SLOPE, inplace=True)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
