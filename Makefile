@@ -1,0 +1,52 @@
+# Two commands, from a bare clone to a result:
+#   make demo    denoise synthetic images, measure the gain, draw a picture
+#   make test    every check: style, types, imports, manifest, tests
+# Both first install what is missing, into .venv only. What can be said on the line:
+#   PYTHON=python3.12    the Python to use, 3.11 or newer
+#   PIP_ARGS="..."       words for pip, such as another source of torch (see README.md)
+
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.PHONY: demo test python venv-module
+
+demo: $(INSTALLED)
+	@$(BIN)/blindsound demo
+
+test: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/npe2 validate napari-blindsound
+	$(BIN)/pytest
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(MAKE) --no-print-directory python venv-module
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV); torch is large, so the first time takes minutes."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) \
+	  -c constraints.txt -e ".[test]"
+	@touch $@
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, but '$(PYTHON)' is" \
+	    "$$($(PYTHON) --version 2>&1 || echo missing): install one and name it," \
+	    "such as: make PYTHON=python3.12 demo" >&2; exit 1; }
+
+# Debian ships Python without the module that makes virtual environments.
+venv-module:
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+	  if ! command -v apt-get >/dev/null; then root=false; \
+	  elif [ "$$(id -u)" = 0 ]; then root=env; \
+	  else root="sudo -n"; fi; \
+	  echo "Installing $$package"; \
+	  { $$root apt-get update -qq \
+	    && $$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$package; \
+	  } || { echo "$(PYTHON) lacks the module venv: ask an administrator for" \
+	    "'apt-get install $$package', then try again" >&2; exit 1; }; }
