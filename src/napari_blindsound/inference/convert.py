@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import napari_blindsound
 from napari_blindsound.errors import OutputError
 from napari_blindsound.images.axes import Axes
 from napari_blindsound.inference.destination import Destination, output_errors
@@ -65,7 +64,7 @@ def _write(volume: Volume, path: Path) -> None:
         dtype=volume.dtype,
         levels=None,
         compression=1,
-        facts={"version": napari_blindsound.__version__},
+        facts={"source": volume.name},
     )
     for region in sink.shards:
         source = tuple(region[names.index(name)] for name in volume.axes.names)
