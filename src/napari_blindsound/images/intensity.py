@@ -26,6 +26,7 @@ _LOW, _SPARSE, _HIGH = 0.5, 99.5, 99.9  # percentiles
 _SPARSE_STD = 3.5  # a 99.5th percentile this close to the median is background (2.6 is)
 _FEWEST_STD = 5.0  # noise standard deviations that the scale spans at least
 _MAD_TO_STD = 1.4826
+_NOISE_PIXELS = 2_000_000  # give a standard deviation to 0.1 %
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Intensity:
     Parameters
     ----------
     offset, scale : tuple of float
-        In counts, one per channel; scale is above zero. Both are float32 numbers.
+        In counts, one per channel; scale is above zero.
     """
 
     offset: tuple[float, ...]
@@ -110,9 +111,10 @@ class Intensity:
         AxesError
             If the array has another number of channels.
         """
-        offset, scale = self._along(array, channel_axis)
-        # Subtracted in a type that holds the counts exactly: float32 has 24 bits.
+        # The offset is a value of the data. Subtracted in a type that holds both
+        # exactly, it costs no digits, however large it is: float32 has 24 bits.
         exact = np.float32 if array.dtype in _FIT_FLOAT32 else np.float64
+        offset, scale = self._along(array, channel_axis, exact)
         shifted: npt.NDArray[Any] = np.subtract(array, offset, dtype=exact)
         shifted /= scale
         return shifted.astype(np.float32, copy=False)
@@ -134,7 +136,7 @@ class Intensity:
         AxesError
             If the array has another number of channels.
         """
-        offset, scale = self._along(array, channel_axis)
+        offset, scale = self._along(array, channel_axis, np.float32)
         counts: npt.NDArray[np.float32] = np.multiply(array, scale, dtype=np.float32)
         counts += offset
         return counts
@@ -149,8 +151,11 @@ class Intensity:
         return cls(tuple(data["offset"]), tuple(data["scale"]))
 
     def _along(
-        self, array: npt.NDArray[Any], channel_axis: int | None
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        self,
+        array: npt.NDArray[Any],
+        channel_axis: int | None,
+        dtype: type[np.floating[Any]],
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Offset and scale shaped to act along the channel axis."""
         n = len(self.offset)
         found = 1 if channel_axis is None else array.shape[channel_axis]
@@ -163,8 +168,8 @@ class Intensity:
         shape = [1] * array.ndim
         if channel_axis is not None:
             shape[channel_axis] = n
-        offset = np.array(self.offset, np.float32).reshape(shape)
-        return offset, np.array(self.scale, np.float32).reshape(shape)
+        offset = np.array(self.offset, dtype).reshape(shape)
+        return offset, np.array(self.scale, dtype).reshape(shape)
 
 
 _FIT_FLOAT32 = tuple(
@@ -182,8 +187,8 @@ def _label(volume: Volume, channel: int) -> str:
 def _range(blocks: list[npt.NDArray[Any]], label: str) -> tuple[float, float]:
     """Offset and scale of one channel from its sampled (h, w) blocks.
 
-    Percentiles are values that occur in the data, not interpolated ones: they are exact
-    in float32 and follow ``a * y + b`` to the last bit.
+    Percentiles are values that occur in the data, not interpolated ones: they have the
+    precision of the data and follow ``a * y + b`` to the last bit.
     """
     values = np.concatenate([block.ravel() for block in blocks])
     lowest, highest = values.min(), values.max()
@@ -204,7 +209,7 @@ def _range(blocks: list[npt.NDArray[Any]], label: str) -> tuple[float, float]:
     scale = max(high - low, _FEWEST_STD * noise)
     if scale <= 0:  # lone bright pixels on a flat background
         scale = float(values.std(dtype=np.float64))
-    return float(np.float32(low)), float(np.float32(scale))
+    return float(low), float(scale)
 
 
 def _noise_std(blocks: list[npt.NDArray[Any]]) -> float:
@@ -214,7 +219,8 @@ def _noise_std(blocks: list[npt.NDArray[Any]]) -> float:
     or x (Immerkaer 1996); the median absolute deviation is deaf to edges and spots.
     """
     residuals = []
-    for block in blocks:
+    n_pixels = sum(block.size for block in blocks)
+    for block in blocks[:: max(1, n_pixels // _NOISE_PIXELS)]:
         if min(block.shape) < 3:
             continue
         rough = block.astype(np.float64)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".tif", ".tiff", ".tf2", ".tf8", ".btf")
 _BROKEN = (TiffFileError, ValueError, KeyError, IndexError, TypeError, struct.error)
+_PLAIN_KINDS = ("generic", "uniform")  # nothing in them says how many pages there are
+_DESCRIPTION = 270
 _COLORS = (2, 5, 6, 8)  # PhotometricInterpretation: RGB, CMYK, YCbCr, CIE L*a*b*
 
 
@@ -52,6 +54,9 @@ def open_tiff(
     """
     with opened(path) as tiff:
         several = list(tiff.series)
+        if not several:
+            msg = "it holds no image"
+            raise TiffFileError(msg)
         number = choose([_label(series) for series in several], image, str(path))
         series = several[number]
         _require_hyperstack(tiff, series, path)
@@ -119,11 +124,41 @@ def require_gray(page: TiffPage, path: Path) -> None:
 def _require_hyperstack(tiff: TiffFile, series: TiffPageSeries, path: Path) -> None:
     """Refuse what tifffile shows as a lone plane because the stack is cut short."""
     if tiff.is_imagej and not tiff.is_ome and series.kind != "imagej":
-        msg = (
-            f"{path} is truncated: its ImageJ header promises more pixels than the "
-            "file has; copy it again from its origin"
-        )
-        raise ImageFormatError(msg)
+        missing = "its ImageJ header promises more pixels than the file has"
+    elif series.kind not in _PLAIN_KINDS or not _is_cut(tiff):
+        return
+    else:
+        missing = "the list of its pages breaks off"
+    msg = f"{path} is truncated: {missing}; copy it again from its origin"
+    raise ImageFormatError(msg)
+
+
+def _is_cut(tiff: TiffFile) -> bool:
+    """Whether the file ends before its description or its next directory of tags."""
+    first, last = tiff.pages.first, tiff.pages[-1]
+    codes, _ = _directory(tiff, first.offset)
+    if _DESCRIPTION in codes and _DESCRIPTION not in first.tags:
+        return True
+    _, following = _directory(tiff, last.offset)
+    if following == 0:
+        return False
+    try:
+        _directory(tiff, following)
+    except struct.error:
+        return True
+    return False
+
+
+def _directory(tiff: TiffFile, offset: int) -> tuple[set[int], int]:
+    """Codes of the tags in a directory, and where the next one lies (0: nowhere)."""
+    file, form = tiff.filehandle, tiff.tiff
+    file.seek(offset)
+    (count,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+    entries = file.read(count * form.tagsize)
+    starts = range(0, len(entries), form.tagsize)
+    codes = {struct.unpack_from(f"{form.byteorder}H", entries, i)[0] for i in starts}
+    (following,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
+    return codes, following
 
 
 def _label(series: TiffPageSeries) -> str:
