@@ -227,6 +227,7 @@ def test_groups_of_one_array_and_of_several(tmp_path, rng):
     array = rng.random((8, 9))
     zarr.create_group(tmp_path / "a")
     save(tmp_path / "a" / "raw", array)
+    (tmp_path / "a" / "notes.txt").write_text("laser at 3 %")
     volume = open_volume(tmp_path / "a")
     assert volume.name == "raw"
     assert volume.source == f"{tmp_path}/a/raw"

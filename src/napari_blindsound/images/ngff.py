@@ -6,6 +6,7 @@ of the axes, and a file that breaks the standard elsewhere still opens.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -141,9 +142,13 @@ def _images(group: zarr.Group, attributes: _Attributes) -> list[str]:
     """Paths of the images in a well, or of all arrays and images in a plain group."""
     if "well" in attributes:
         return [image["path"] for image in attributes["well"]["images"]]
+    with warnings.catch_warnings():
+        # Other files in the folder (.DS_Store, notes) are nobody's concern.
+        warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
+        members = group.members()
     found = [
         path
-        for path, node in group.members()
+        for path, node in members
         if isinstance(node, zarr.Array) or "multiscales" in _ome(node)
     ]
     return sorted(found, key=natural_key)
