@@ -1,0 +1,62 @@
+"""What the numbers of an image mean for whoever took it, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from napari_blindsound.cli.names import plain_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from napari_blindsound.cli.glance import Glance
+    from napari_blindsound.images.volume import Volume
+
+_SATURATED = 1e-3  # fraction of the pixels
+_FEW_PHOTONS = 3.0  # at the bright pixels
+_CLEAN = 30.0  # signal to noise
+_FEW_PIXELS = 100_000
+
+
+def advice(volume: Volume, path: str, found: Sequence[Glance]) -> list[str]:
+    """Sentences, the most pressing first, the command to run last."""
+    told = [text for glance in found for text in _of_channel(glance)]
+    pixels = volume.nbytes // volume.dtype.itemsize // volume.n_channels
+    if pixels < _FEW_PIXELS:
+        told.append(
+            f"There are only {pixels} pixels to learn from: train on several images of "
+            f"the same microscope and setting, if you have them."
+        )
+    if volume.n_channels > 1:
+        told.append(
+            f"{volume.n_channels} channels: each gets a network of its own; take "
+            f"--channels joint where they show the same structures."
+        )
+    output = f"{plain_name(volume)}_denoised.ome.zarr"
+    return [*told, f"Next: blindsound run {shlex.quote(path)} -o {shlex.quote(output)}"]
+
+
+def _of_channel(glance: Glance) -> Iterator[str]:
+    where = glance.title
+    if glance.saturated > _SATURATED:
+        yield (
+            f"{100 * glance.saturated:.2g} % of the pixels{where} are saturated and "
+            f"their light is lost: next time lower the gain, exposure or laser power."
+        )
+    if not (glance.noise.gain or glance.noise.read_variance):
+        yield f"No noise was found{where}: was the image made or smoothed by software?"
+        return
+    bright = glance.photons(glance.bright)
+    if bright is not None and bright < _FEW_PHOTONS:
+        yield (
+            f"Very few photons{where}: train longer (--preset thorough) and on as many "
+            f"frames as there are; the finest detail cannot be recovered."
+        )
+    if glance.signal_to_noise > _CLEAN:
+        yield f"There is little noise{where}; denoising will change little."
+    if not glance.hot_enabled:
+        yield (
+            f"Many single pixels stand out{where}: they are taken for signal, and kept "
+            f"as far as they repeat."
+        )

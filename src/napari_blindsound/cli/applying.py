@@ -1,0 +1,157 @@
+"""``blindsound denoise``: a model applied to images, with progress and Ctrl-C."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations
+from typing import TYPE_CHECKING, Annotated, Any
+
+from napari_blindsound.api import load
+from napari_blindsound.cli.images import opened
+from napari_blindsound.cli.interruption import stoppable
+from napari_blindsound.cli.messages import table
+from napari_blindsound.cli.options import (
+    CONSOLE,
+    IMAGE,
+    MODEL,
+    MODEL_FILE,
+    OUTPUT,
+    RESULT,
+    Console,
+    ImageOptions,
+    ModelOptions,
+    ResultOptions,
+    command_line,
+)
+from napari_blindsound.cli.places import result_places
+from napari_blindsound.cli.progress import Meter, duration
+from napari_blindsound.inference.store import WriteConfig, write
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_blindsound.images.volume import Volume
+    from napari_blindsound.inference.denoiser import Denoiser
+    from napari_blindsound.inference.store import WriteEvent
+
+INTERRUPTED = 130
+
+
+def denoise(
+    images: list[str],
+    /,
+    *,
+    model: Annotated[Path, MODEL_FILE],
+    output: Annotated[Path, OUTPUT],
+    image: ImageOptions = IMAGE,
+    result: ResultOptions = RESULT,
+    applied: ModelOptions = MODEL,
+    console: Console = CONSOLE,
+) -> int:
+    """Apply a model to images of any size.
+
+    The image is read, denoised and written piece by piece, so that it may be far larger
+    than memory. The result has the axes, scale and units of the image, in counts.
+
+    Parameters
+    ----------
+    images
+        Image files or folders.
+    model
+        Model file, as train writes it (.blindsound).
+    output
+        Where the result goes: a name ending in .ome.zarr or .ome.tif; for several
+        images a folder.
+    image, result, applied, console
+        Options.
+    """
+    volumes = opened(images, image)
+    places = result_places(volumes, output, result)
+    denoiser = load(model, applied.device)
+    if applied.estimate:
+        denoiser = denoiser.with_output(applied.estimate)
+    written = apply(denoiser, volumes, places, result, console)
+    data = {"command": "denoise", "model": str(model.absolute()), **as_data(written)}
+    console.report(as_lines(written), data)
+    return INTERRUPTED if written[-1].stopped else 0
+
+
+def apply(
+    denoiser: Denoiser,
+    volumes: Sequence[Volume],
+    places: Sequence[Path],
+    result: ResultOptions,
+    console: Console,
+) -> list[WriteEvent]:
+    """Denoise images to disk, until done or interrupted.
+
+    Returns
+    -------
+    list of WriteEvent
+        The last one of each image begun.
+    """
+    config = WriteConfig(dtype=result.dtype, overwrite=result.overwrite)
+    provenance = {"model": denoiser.provenance, "command": command_line()}
+    last: list[WriteEvent] = []
+    with stoppable("denoising; nothing will be written") as stop:
+        for volume, place in zip(volumes, places, strict=True):
+            events = write(
+                denoiser, volume, place, config, stop=stop, provenance=provenance
+            )
+            title = "denoising" if len(volumes) == 1 else f"denoising {volume.name}"
+            with Meter(title, quiet=console.quiet) as meter:
+                for event in events:
+                    meter.show(event.done / event.total, _note(event))
+            last.append(event)
+            if event.stopped:
+                break
+    return last
+
+
+def as_data(written: Sequence[WriteEvent]) -> dict[str, Any]:
+    """Results of :func:`apply` as plain data."""
+    return {
+        "ended": "stopped" if written[-1].stopped else "done",
+        "outputs": [
+            {
+                "path": str(event.path.absolute()),
+                "seconds": round(event.seconds, 3),
+                "pixels": event.total,
+                "clipped": event.clipped,
+                "mean_in": event.mean_in,
+                "mean_out": event.mean_out,
+            }
+            for event in written
+            if event.path is not None
+        ],
+    }
+
+
+def as_lines(written: Sequence[WriteEvent]) -> list[str]:
+    """Results of :func:`apply` in words."""
+    lines = []
+    for event in written:
+        if event.path is None:
+            lines.append("interrupted; nothing was left at the place of the result")
+            continue
+        rate = event.total / max(event.seconds, 1e-9) / 1e6
+        lines.append(f"denoised {event.path}")
+        pace = f"{rate:.2g} million pixels a second"
+        rows = {"time": f"{duration(event.seconds)}, {pace}"}
+        if event.mean_in is not None and event.mean_out is not None:
+            means = f"{event.mean_in:.4g} noisy, {event.mean_out:.4g} denoised"
+            rows["mean"] = f"{means} (counts)"
+        if event.clipped:
+            rows["clipped"] = (
+                f"{event.clipped} of {event.total} pixels did not fit the source's "
+                f"type; --dtype float32 keeps them"
+            )
+        lines += table(rows)
+    return lines
+
+
+def _note(event: WriteEvent) -> str:
+    if event.seconds_left is None:
+        return event.message
+    if event.done < event.total:
+        return f"{duration(event.seconds_left)} left"
+    return f"{duration(event.seconds)}, {event.message}"

@@ -1,0 +1,85 @@
+"""What is said to the user, and where: results to stdout, the rest to stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pydantic import ValidationError
+
+NO_MEMORY = (
+    "not enough memory; close other programs, or give a part of the image (--channel)"
+)
+
+
+def say(text: str) -> None:
+    """Write a line to stderr, above a progress bar if there is one."""
+    tqdm = sys.modules.get("tqdm")
+    if tqdm is None:
+        print(text, file=sys.stderr)  # noqa: T201 - this is what prints
+    else:
+        tqdm.tqdm.write(text, file=sys.stderr)
+
+
+def report(lines: Sequence[str], data: Mapping[str, Any], *, as_json: bool) -> None:
+    """Write a result to stdout: text for people, or one line of JSON for programs."""
+    text = json.dumps(data) if as_json else "\n".join(lines)
+    if text:
+        print(text, flush=True)  # noqa: T201 - this is what prints
+
+
+def table(rows: Mapping[str, str], *, indent: str = "  ") -> list[str]:
+    """Lines of two aligned columns; rows without a value are left out."""
+    width = max((len(key) for key in rows), default=0)
+    return [f"{indent}{key:<{width}}  {text}" for key, text in rows.items() if text]
+
+
+def size(count: float) -> str:
+    """Bytes in words: ``10.5 MB``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def sentence(error: ValidationError) -> str:
+    """One sentence of what pydantic says about an option, the first if several."""
+    first = error.errors()[0]
+    reason = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return reason
+    option = "--" + str(first["loc"][-1]).replace("_", "-")
+    return f"{option} {first['input']}: {reason[:1].lower()}{reason[1:]}"
+
+
+def no_space(error: OSError) -> str:
+    """One sentence about a full disk."""
+    where = f" for {error.filename}" if error.filename else ""
+    return (
+        f"no space left on the disk{where} ({error.strerror}); free some, or choose "
+        f"another folder, and run again"
+    )
+
+
+@contextmanager
+def shown() -> Iterator[None]:
+    """Show the library's warnings on stderr, in the form of this program's own."""
+    handler, logger = _Shown(), logging.getLogger("napari_blindsound")
+    handler.setFormatter(logging.Formatter("blindsound: %(message)s"))
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Shown(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))

@@ -1,0 +1,167 @@
+"""Options that several commands share; their docstrings are the help."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Group, Parameter
+
+from napari_blindsound.cli import messages
+from napari_blindsound.methods import DEFAULT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+FILES = Group("Files", sort_key=5)
+_IMAGE = Group("Image", sort_key=10)
+_RESULT = Group("Result", sort_key=20)
+_MODEL = Group("Model", sort_key=30)
+_TRAINING = Group("Training", sort_key=40)
+_OTHER = Group("Other", sort_key=90)
+
+FLAG = Parameter(negative="", show_default=False)
+QUIET = Parameter(name=["--quiet", "-q"], negative="", show_default=False)
+OVERWRITE = Parameter(negative="", show_default=False, group=FILES)
+OUTPUT = Parameter(name=["--output", "-o"], group=FILES)
+MODEL_FILE = Parameter(name=["--model", "-m"], group=FILES)
+
+
+@Parameter(name="*", group=_IMAGE)
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """How an image is read.
+
+    Parameters
+    ----------
+    axes
+        What the axes mean, one letter of T, C, Z, Y, X per dimension in the file's
+        order, such as ZYX. Needed only where the file does not say.
+    channel
+        Take one channel only: its number, counted from 0, or its name.
+    image
+        Which image, counted from 0, of a file that holds several.
+    """
+
+    axes: str | None = None
+    channel: str | None = None
+    image: int | None = None
+
+
+@Parameter(name="*", group=_RESULT)
+@dataclass(frozen=True, kw_only=True)
+class ResultOptions:
+    """How a result is stored.
+
+    Parameters
+    ----------
+    dtype
+        Pixels of the result: float32, or the source's own type, to which values are
+        rounded and clipped.
+    overwrite
+        Replace what lies at the place of a result, once the new one is complete.
+    """
+
+    dtype: Literal["float32", "source"] = "float32"
+    overwrite: Annotated[bool, FLAG] = False
+
+
+@Parameter(name="*", group=_TRAINING)
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What is trained, and for how long.
+
+    Parameters
+    ----------
+    method
+        Denoising method, see: blindsound methods.
+    preset
+        Named settings of the method.
+    channels
+        Several channels: one network for each, or one for all jointly.
+    steps
+        Steps of training. Without this and --seconds, as many as the preset has.
+    seconds
+        Seconds to train, for all channels together. The first of steps and seconds to
+        be over ends the training.
+    seed
+        Seed of every random choice. With --steps, the same seed gives the same model.
+    device
+        Where to compute: auto, cpu, cuda (or cuda:1), mps.
+    estimate
+        Which of the method's estimates the model returns; the first by default.
+    checkpoint
+        File to continue from if it exists, written every minute and at the end. The
+        image and the settings must be the same; --steps and --seconds may grow.
+    """
+
+    method: str = DEFAULT
+    preset: str | None = None
+    channels: Literal["each", "joint"] = "each"
+    steps: int | None = None
+    seconds: float | None = None
+    seed: int = 0
+    device: str = "auto"
+    estimate: Annotated[str | None, Parameter(group=_MODEL)] = None
+    checkpoint: Path | None = None
+
+
+@Parameter(name="*", group=_MODEL)
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """How a trained model is applied.
+
+    Parameters
+    ----------
+    device
+        Where to compute: auto, cpu, cuda (or cuda:1), mps.
+    estimate
+        Which of the method's estimates to return, such as visible, blind or blended
+        (see: blindsound methods); what the model was saved with by default.
+    """
+
+    device: str = "auto"
+    estimate: str | None = None
+
+
+@Parameter(name="*", group=_OTHER)
+@dataclass(frozen=True, kw_only=True)
+class Console:
+    """What is said, and how.
+
+    Parameters
+    ----------
+    json
+        Write the results to stdout as one line of JSON.
+    quiet
+        No progress and no summary; errors are still told.
+    debug
+        Show where in the program an error came from.
+    """
+
+    json: Annotated[bool, FLAG] = False
+    quiet: Annotated[bool, QUIET] = False
+    debug: Annotated[bool, FLAG] = False
+
+    def report(self, lines: Sequence[str], data: Mapping[str, Any]) -> None:
+        """Write a result to stdout, in the form asked for."""
+        if self.json or not self.quiet:
+            messages.report(lines, data, as_json=self.json)
+
+    def say(self, text: str) -> None:
+        """Write a remark to stderr."""
+        if not self.quiet:
+            messages.say(text)
+
+
+# What commands take where no option is given.
+IMAGE, RESULT = ImageOptions(), ResultOptions()
+MODEL, CONSOLE = ModelOptions(), Console()
+
+
+def command_line() -> str:
+    """The words this process was started with, for the results' provenance."""
+    return shlex.join(["blindsound", *sys.argv[1:]])

@@ -1,0 +1,95 @@
+"""Where results go, settled and checked before any work is done for them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from napari_blindsound.cli.names import plain_name
+from napari_blindsound.errors import OutputError, OutputExistsError
+from napari_blindsound.inference.denoiser import SUFFIX
+from napari_blindsound.inference.destination import Destination
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from napari_blindsound.cli.options import ResultOptions
+    from napari_blindsound.images.volume import Volume
+
+_IMAGES = (".zarr", ".tif", ".tiff")
+_LESS_BY_COMPRESSION = 2
+
+
+def result_places(
+    volumes: Sequence[Volume], output: Path, options: ResultOptions
+) -> list[Path]:
+    """Decide on a path for each image's result.
+
+    One image is written to `output`, several into the folder `output`, each under its
+    own name.
+
+    Raises
+    ------
+    OutputError, OutputExistsError
+        If a result could not be written there, as far as can be known now.
+    """
+    places = _places(volumes, output)
+    for place, own in zip(places, volumes, strict=True):
+        width = 4 if options.dtype == "float32" else own.dtype.itemsize
+        needed = own.nbytes // own.dtype.itemsize * width
+        for volume in volumes:
+            Destination(place, overwrite=options.overwrite).check(
+                volume, needed=needed // _LESS_BY_COMPRESSION
+            )
+        _check_writable(place)
+    return places
+
+
+def check_file(
+    path: Path, what: str, *, overwrite: bool, suffix: str | None = SUFFIX
+) -> None:
+    """Refuse a place for a model or a checkpoint that cannot be written to.
+
+    Raises
+    ------
+    OutputExistsError
+        If something lies there and may not be replaced.
+    OutputError
+        If the name ends otherwise, or the folder cannot be written to.
+    """
+    if suffix is not None and path.suffix != suffix:
+        msg = f"{path} is no name for {what}; let it end in {suffix}"
+        raise OutputError(msg)
+    if path.is_dir() or (path.exists() and not overwrite):
+        msg = f"{path} exists; choose another name for {what}, or give --overwrite"
+        raise OutputExistsError(msg)
+    if not path.absolute().parent.is_dir():
+        msg = f"there is no folder {path.absolute().parent} for {what}; make it first"
+        raise OutputError(msg)
+    _check_writable(path)
+
+
+def _places(volumes: Sequence[Volume], output: Path) -> list[Path]:
+    is_image = output.suffix.lower() in _IMAGES
+    if len(volumes) == 1 and (is_image or not output.is_dir()):
+        return [output]
+    if is_image:
+        msg = (
+            f"{len(volumes)} images cannot go to one {output.name}; give a folder, or "
+            f"quote a pattern ('t*.png') to open its files as one stack"
+        )
+        raise OutputError(msg)
+    places = [output / f"{plain_name(v)}_denoised.ome.zarr" for v in volumes]
+    twice = sorted({str(place) for place in places if places.count(place) > 1})
+    if twice:
+        msg = f"several images would be written to {twice[0]}; denoise them one by one"
+        raise OutputError(msg)
+    return places
+
+
+def _check_writable(path: Path) -> None:
+    folder = next(p for p in path.absolute().parents if p.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        msg = f"cannot write to {folder}; choose a folder that you may write to"
+        raise OutputError(msg)

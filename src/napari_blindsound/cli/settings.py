@@ -1,0 +1,148 @@
+"""Options of ``run`` and ``train`` that derive from what a method says about itself.
+
+Nothing here knows a method: every field of its configuration becomes an option, which
+replaces the preset's value where it is given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, make_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+from cyclopts import Group, Parameter
+
+from napari_blindsound import methods
+from napari_blindsound.api import Recipe
+from napari_blindsound.cli.options import TrainingOptions
+from napari_blindsound.training.trainer import TrainConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pydantic.fields import FieldInfo
+
+    from napari_blindsound.methods.base import Method, MethodConfig
+
+_STEPS = "Steps of training. Without this and --seconds, those of the preset"
+_BOUNDS: dict[type, str] = {Ge: "at least", Gt: "above", Le: "at most", Lt: "below"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TailoredOptions(TrainingOptions):
+    """Options of training, with one for each setting of a method in a subclass."""
+
+    def recipe(self) -> Recipe:
+        """Turn what was typed into a recipe.
+
+        Raises
+        ------
+        pydantic.ValidationError
+            If a value is out of bounds.
+        """
+        config = methods.find(self.method).Config
+        # Only what was typed: vars, since the base class has no settings.
+        given = {name: vars(self).get(name) for name, _, _ in _settings(config)}
+        recipe = Recipe(
+            method=self.method,
+            preset=self.preset or next(iter(config.presets)),
+            settings={n: value for n, value in given.items() if value is not None},
+            channels=self.channels,
+            train=TrainConfig(
+                steps=self.steps,
+                seconds=self.seconds,
+                seed=self.seed,
+                device=self.device,
+            ),
+        )
+        recipe.config()
+        return recipe
+
+
+def tailored(command: Callable[..., int], method: str | None) -> Callable[..., int]:
+    """Give a command the options of a method.
+
+    Parameters
+    ----------
+    command : callable
+        With an argument ``training`` of type :class:`TailoredOptions`.
+    method : str or None
+        The method typed; if there is no such one, the default's options are taken and
+        the choice is refused when the words are read.
+    """
+    found = methods.available()
+    kind = found.get(method or methods.DEFAULT, found[methods.DEFAULT])
+    command.__annotations__["training"] = options_of(kind)
+    return command
+
+
+def options_of(method: type[Method]) -> type[TailoredOptions]:
+    """Class of the options for one method."""
+    config = method.Config
+    group = Group(
+        f"Settings of {method.title}",
+        help=f"Each replaces one value of the preset ({', '.join(config.presets)}).",
+        sort_key=50,
+    )
+    choices = {
+        "method": tuple(methods.available()),
+        "preset": tuple(config.presets),
+        "estimate": method.outputs,
+    }
+    choosing = [(name, Literal[words], words[0]) for name, words in choices.items()]
+    steps = Parameter(help=f"{_STEPS}: {_by_preset(config, 'steps')}.")
+    setting = [
+        (name, Annotated[kind | None, Parameter(help=text, group=group)], None)
+        for name, kind, text in _settings(config)
+    ]
+    made = make_dataclass(
+        f"OptionsOf{method.__name__}",
+        [*choosing, ("steps", Annotated[int | None, steps], None), *setting],
+        bases=(TailoredOptions,),
+        # Where the annotations of the base classes can be looked up.
+        namespace={"__module__": TrainingOptions.__module__},
+        frozen=True,
+        kw_only=True,
+    )
+    return Parameter(name="*")(made)
+
+
+def _settings(config: type[MethodConfig]) -> Iterator[tuple[str, Any, str]]:
+    """Name, type and help of every setting that training itself has no option for."""
+    taken = {option.name for option in fields(TrainingOptions)}
+    for name, info in config.model_fields.items():
+        if name not in taken:
+            text, presets = _sentence(info), _by_preset(config, name)
+            yield name, info.annotation, f"{text} Presets: {presets}."
+
+
+def _sentence(info: FieldInfo) -> str:
+    """Say what a setting is, and its bounds."""
+    text = info.description or ""
+    limits = {
+        kind: f"{getattr(limit, kind.__name__.lower()):g}"
+        for limit in info.metadata
+        for kind in _BOUNDS
+        if isinstance(limit, kind)
+    }
+    if {Ge, Le} <= limits.keys():
+        within = f" ({limits[Ge]} to {limits[Le]})"
+    else:
+        bounds = ", ".join(f"{_BOUNDS[kind]} {limit}" for kind, limit in limits.items())
+        within = f" ({bounds})" if bounds else ""
+    return f"{text[:1].upper()}{text[1:]}{within}."
+
+
+def _by_preset(config: type[MethodConfig], name: str) -> str:
+    """Value in each preset: ``4`` where all agree, otherwise ``fast 4, paper 16``."""
+    presets = {preset: config.preset(preset) for preset in config.presets}
+    words = {preset: _word(getattr(made, name)) for preset, made in presets.items()}
+    if len(set(words.values())) == 1:
+        return next(iter(words.values()))
+    return ", ".join(f"{preset} {word}" for preset, word in words.items())
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
