@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from napari_blindsound import methods
-from napari_blindsound.methods.base import Method
+
+if TYPE_CHECKING:
+    from napari_blindsound.methods.base import Method
 
 REGISTERED = list(methods.available().values())
 
@@ -21,6 +27,19 @@ def build(kind: type[Method], channels: int = 1) -> Method:
 @pytest.fixture(params=REGISTERED, ids=lambda kind: kind.name)
 def kind(request) -> type[Method]:
     return request.param
+
+
+def test_imports_no_other_method(kind):
+    own = kind.__module__
+    others = {other.__module__ for other in REGISTERED} - {own}
+    tree = ast.parse(Path(sys.modules[own].__file__).read_text())
+    imported = {
+        name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in [getattr(node, "module", ""), *(alias.name for alias in node.names)]
+    }
+    assert not imported & others
 
 
 def test_the_default_is_the_first():
