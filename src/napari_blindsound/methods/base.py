@@ -43,7 +43,7 @@ class MethodConfig(BaseModel):
         1.0, ge=0, description="largest norm of the gradient; 0 leaves it alone"
     )
     averaging: float = Field(
-        0.99,
+        0.998,
         ge=0,
         lt=1,
         description="decay of the running average of the weights; 0 takes the last",
