@@ -33,9 +33,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "Python 3.11 or newer is needed, but '$(PYTHON)' is" \
-	    "$$($(PYTHON) --version 2>&1 || echo missing): install one and name it," \
+	    "$$($(PYTHON) --version 2>/dev/null || echo missing): install one and name it," \
 	    "such as: make PYTHON=python3.12 demo" >&2; exit 1; }
 
 # Debian ships Python without the module that makes virtual environments.
@@ -48,5 +48,5 @@ venv-module:
 	  echo "Installing $$package"; \
 	  { $$root apt-get update -qq \
 	    && $$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$package; \
-	  } || { echo "$(PYTHON) lacks the module venv: ask an administrator for" \
+	  } >/dev/null || { echo "$(PYTHON) lacks the module venv: ask an administrator for" \
 	    "'apt-get install $$package', then try again" >&2; exit 1; }; }
