@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def example(name, *words, folder):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / name, *map(str, words)],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    told = example("train_and_apply.py", "--steps", 100, "--size", 96, folder=folder)
+    return folder, told
+
+
+def test_train_and_apply(trained):
+    folder, told = trained
+    noisy, denoised = (float(line.split()[1]) for line in told.splitlines()[:2])
+    assert denoised > noisy + 4
+    picture = np.asarray(Image.open(folder / "before_after.png"))
+    assert picture.shape == (96, 3 * 96)
+    assert picture.std() > 20
+
+
+def test_lazy_zarr(tmp_path):
+    told = example("lazy_zarr.py", "--steps", 10, "--size", 64, folder=tmp_path)
+    everything, plane = told.splitlines()
+    assert everything == "ZYX (16, 64, 64): 16 blocks"
+    assert plane.startswith("middle plane: 1 blocks")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lazy_with_a_model_that_was_saved(trained, tmp_path):
+    folder, _ = trained
+    np.save(tmp_path / "plane.npy", np.full((64, 48), 120, np.uint16))
+    model = folder / "before_after.blindsound"
+    told = example("lazy_zarr.py", "plane.npy", "--model", model, folder=tmp_path)
+    assert told.startswith("YX (64, 48): 1 blocks")
+
+
+def test_every_example_is_run():
+    tests = Path(__file__).read_text()
+    for script in EXAMPLES.glob("*.py"):
+        assert f'example("{script.name}"' in tests
