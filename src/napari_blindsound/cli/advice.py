@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from napari_blindsound.images.volume import Volume
 
 _SATURATED = 1e-3  # fraction of the pixels
-_FEW_PHOTONS = 3.0  # at the bright pixels
-_CLEAN = 30.0  # signal to noise
+_NOISY, _CLEAN = 1.5, 30.0  # signal to noise
 _FEW_PIXELS = 100_000
 
 
@@ -47,11 +46,10 @@ def _of_channel(glance: Glance) -> Iterator[str]:
     if not (glance.noise.gain or glance.noise.read_variance):
         yield f"No noise was found{where}: was the image made or smoothed by software?"
         return
-    bright = glance.photons(glance.bright)
-    if bright is not None and bright < _FEW_PHOTONS:
+    if glance.signal_to_noise < _NOISY:
         yield (
-            f"Very few photons{where}: train longer (--preset thorough) and on as many "
-            f"frames as there are; the finest detail cannot be recovered."
+            f"The noise{where} is as strong as the signal: train longer (--preset "
+            f"thorough) and on as many frames as there are; fine detail stays lost."
         )
     if glance.signal_to_noise > _CLEAN:
         yield f"There is little noise{where}; denoising will change little."

@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ValidationError as error:
             return _fail(words, messages.sentence(error), FAILED)
         except BlindsoundError as error:
-            return _fail(words, str(error), FAILED)
+            return _fail(words, messages.in_options(str(error)), FAILED)
         except MemoryError:
             return _fail(words, messages.NO_MEMORY, FAILED)
         except OSError as error:

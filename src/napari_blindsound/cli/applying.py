@@ -24,6 +24,7 @@ from napari_blindsound.cli.options import (
 )
 from napari_blindsound.cli.places import result_places
 from napari_blindsound.cli.progress import Meter, duration
+from napari_blindsound.inference.reading import check_channels
 from napari_blindsound.inference.store import WriteConfig, write
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from napari_blindsound.inference.store import WriteEvent
 
 INTERRUPTED = 130
+_MEAN_KEPT = 0.02  # a larger change of the mean is a sign of too little training
 
 
 def denoise(
@@ -67,6 +69,8 @@ def denoise(
     volumes = opened(images, image)
     places = result_places(volumes, output, result)
     denoiser = load(model, applied.device)
+    for volume in volumes:
+        check_channels(denoiser, volume)
     if applied.estimate:
         denoiser = denoiser.with_output(applied.estimate)
     written = apply(denoiser, volumes, places, result, console)
@@ -90,7 +94,7 @@ def apply(
         The last one of each image begun.
     """
     config = WriteConfig(dtype=result.dtype, overwrite=result.overwrite)
-    provenance = {"model": denoiser.provenance, "command": command_line()}
+    provenance = {"command": command_line()}
     last: list[WriteEvent] = []
     with stoppable("denoising; nothing will be written") as stop:
         for volume, place in zip(volumes, places, strict=True):
@@ -140,6 +144,8 @@ def as_lines(written: Sequence[WriteEvent]) -> list[str]:
         if event.mean_in is not None and event.mean_out is not None:
             means = f"{event.mean_in:.4g} noisy, {event.mean_out:.4g} denoised"
             rows["mean"] = f"{means} (counts)"
+            if abs(event.mean_out - event.mean_in) > _MEAN_KEPT * abs(event.mean_in):
+                rows["mean"] += ": it should be kept, so train longer"
         if event.clipped:
             rows["clipped"] = (
                 f"{event.clipped} of {event.total} pixels did not fit the source's "

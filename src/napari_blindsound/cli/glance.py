@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.ndimage import uniform_filter
 
 from napari_blindsound.images.intensity import Intensity
 from napari_blindsound.images.sample import sample_planes
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _PIXELS = 2_000_000
 _BRIGHT = 99.0  # percentile
+_WINDOW = 5  # px
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Glance:
     noise : NoiseModel
         Variance against mean.
     low, median, bright : float
-        Darkest level, median, and 99th percentile of the noisy pixels.
+        Darkest level, median, and 99th percentile of the means over 5 x 5 pixels.
     saturated, hot : float
         Fractions of the pixels.
     hot_enabled : bool
@@ -125,8 +127,10 @@ def glances(volume: Volume) -> list[Glance]:
 def _glance(planes: Sequence[np.ndarray], title: str) -> Glance:
     noise = estimate_noise(planes)
     rule = HotPixels.fit(planes, noise)
-    counts = np.concatenate([plane.ravel() for plane in planes])
-    low, median, bright = np.percentile(counts, [0.5, 50, _BRIGHT])
+    # Percentiles of single pixels would be those of the noise where light is scarce.
+    means = [uniform_filter(plane.astype(np.float32), _WINDOW) for plane in planes]
+    light = np.concatenate([mean.ravel() for mean in means])
+    low, median, bright = np.percentile(light, [0.5, 50, _BRIGHT])
     saturated = sum(int(rule.saturated(plane).sum()) for plane in planes)
     hot = sum(int(rule.find(plane).sum()) for plane in planes)
     return Glance(
@@ -135,8 +139,8 @@ def _glance(planes: Sequence[np.ndarray], title: str) -> Glance:
         float(low),
         float(median),
         float(bright),
-        saturated / counts.size,
-        hot / counts.size,
+        saturated / light.size,
+        hot / light.size,
         hot_enabled=rule.enabled,
-        pixels=counts.size,
+        pixels=light.size,
     )

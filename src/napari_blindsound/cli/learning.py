@@ -6,12 +6,13 @@ with the model learned so far, which is then saved.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import count, groupby
 from operator import attrgetter
-from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from napari_blindsound.api import Training
@@ -80,7 +81,11 @@ def train(
     same_channels(volumes)
     places.check_file(output, "the model", overwrite=overwrite)
     learned = learn(volumes, recipe, console, training.estimate, training.checkpoint)
-    saved = learned.save(output)
+    try:
+        saved = learned.save(output)
+    except OutputError:
+        _rescue(learned, console, _free(Path(tempfile.gettempdir()), output))
+        raise
     data = {"command": "train", **learned.as_data(), "model": _path(saved)}
     console.report(learned.as_lines(saved), data)
     return INTERRUPTED if learned.stopped else 0
@@ -123,7 +128,7 @@ def run(
         places.check_file(model, "the model", overwrite=result.overwrite)
     learned = learn(volumes, recipe, console, training.estimate, training.checkpoint)
     if learned.stopped:
-        saved = learned.save(model or _beside(output))
+        saved = learned.save(model or _free(output.parent, output))
         data = {"command": "run", **learned.as_data(), "model": _path(saved)}
         console.report(learned.as_lines(saved), {**data, "outputs": []})
         return INTERRUPTED
@@ -131,10 +136,11 @@ def run(
     try:
         written = apply(learned.denoiser, volumes, where, result, console)
     except (BlindsoundError, OSError):
-        _rescue(learned, saved, output, console)
+        if saved is None:
+            _rescue(learned, console, _free(output.parent, output))
         raise
-    if written[-1].stopped:
-        saved = _rescue(learned, saved, output, console)
+    if written[-1].stopped and saved is None:
+        saved = _rescue(learned, console, _free(output.parent, output))
     data = {"command": "run", **learned.as_data(), "model": _path(saved)}
     lines = [*learned.as_lines(saved), *as_lines(written)]
     console.report(lines, {**data, **as_data(written)})
@@ -278,27 +284,22 @@ def _note(event: Progress) -> str:
     return f"{duration(event.seconds_left)} left, step {event.step}, {pace}{loss}"
 
 
-def _rescue(
-    learned: Learned, saved: Path | None, output: Path, console: Console
-) -> Path | None:
-    """Keep the model of a run whose result could not be written."""
-    if saved is None:
-        with suppress(OutputError):
-            saved = learned.save(_beside(output))
-            console.say(f"blindsound: the model was kept: {saved}")
-    return saved
+def _rescue(learned: Learned, console: Console, path: Path) -> Path | None:
+    """Keep what was learned, although the command cannot be done to the end."""
+    with suppress(OutputError):
+        learned.save(path)
+        console.say(f"the model was kept: {path.absolute()}")
+        return path
+    return None
 
 
-def _beside(output: Path) -> Path:
-    """A free name for the model of an interrupted run, beside the result's place."""
-    name = output.name.split(".")[0] or output.name
-    path = output.with_name(f"{name}{SUFFIX}")
-    count = 1
-    while path.exists():
-        count += 1
-        path = output.with_name(f"{name}-{count}{SUFFIX}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+def _free(folder: Path, output: Path) -> Path:
+    """A free name for a model in a folder, after the place of a result."""
+    name = output.name.split(".")[0] or "model"
+    names = (f"{name}-{n}" if n > 1 else name for n in count(1))
+    paths = (folder / f"{name}{SUFFIX}" for name in names)
+    folder.mkdir(parents=True, exist_ok=True)
+    return next(path for path in paths if not path.exists())
 
 
 def _path(path: Path | None) -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,15 @@ if TYPE_CHECKING:
 
 NO_MEMORY = (
     "not enough memory; close other programs, or give a part of the image (--channel)"
+)
+
+
+# The library's remedies are arguments of functions; here they are options.
+_AS_OPTIONS = (
+    (r"\baxes='?(\w+)'?", r"--axes \1"),
+    (r"\bimage=(\w+)", r"--image \1"),
+    (r"\bvolume\.select\(C=(\d+)\)", r"--channel \1"),
+    (r"\bask to overwrite it\b", "give --overwrite"),
 )
 
 
@@ -30,8 +41,11 @@ def say(text: str) -> None:
 def report(lines: Sequence[str], data: Mapping[str, Any], *, as_json: bool) -> None:
     """Write a result to stdout: text for people, or one line of JSON for programs."""
     text = json.dumps(data) if as_json else "\n".join(lines)
-    if text:
+    try:
         print(text, flush=True)  # noqa: T201 - this is what prints
+    except BrokenPipeError:
+        # Whoever read along (head, less) has left; Python must not try again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def table(rows: Mapping[str, str], *, indent: str = "  ") -> list[str]:
@@ -57,6 +71,13 @@ def sentence(error: ValidationError) -> str:
         return reason
     option = "--" + str(first["loc"][-1]).replace("_", "-")
     return f"{option} {first['input']}: {reason[:1].lower()}{reason[1:]}"
+
+
+def in_options(text: str) -> str:
+    """Say what the library asks for in the words of the command line."""
+    for pattern, option in _AS_OPTIONS:
+        text = re.sub(pattern, option, text)
+    return text
 
 
 def no_space(error: OSError) -> str:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from napari_blindsound.images.volume import Volume
 
 _IMAGES = (".zarr", ".tif", ".tiff")
-_LESS_BY_COMPRESSION = 2
 
 
 def result_places(
@@ -35,13 +34,14 @@ def result_places(
         If a result could not be written there, as far as can be known now.
     """
     places = _places(volumes, output)
-    for place, own in zip(places, volumes, strict=True):
-        width = 4 if options.dtype == "float32" else own.dtype.itemsize
-        needed = own.nbytes // own.dtype.itemsize * width
+    needed = sum(
+        _bytes(volume, place, options)
+        for volume, place in zip(volumes, places, strict=True)
+    )
+    for place in places:
         for volume in volumes:
-            Destination(place, overwrite=options.overwrite).check(
-                volume, needed=needed // _LESS_BY_COMPRESSION
-            )
+            destination = Destination(place, overwrite=options.overwrite)
+            destination.check(volume, needed=needed)
         _check_writable(place)
     return places
 
@@ -86,6 +86,14 @@ def _places(volumes: Sequence[Volume], output: Path) -> list[Path]:
         msg = f"several images would be written to {twice[0]}; denoise them one by one"
         raise OutputError(msg)
     return places
+
+
+def _bytes(volume: Volume, place: Path, options: ResultOptions) -> int:
+    """What a result takes at least."""
+    width = 4 if options.dtype == "float32" else volume.dtype.itemsize
+    size = volume.nbytes // volume.dtype.itemsize * width
+    # A pyramid adds a third, and compression takes off up to half.
+    return size * 2 // 3 if place.suffix.lower() == ".zarr" else size
 
 
 def _check_writable(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _FEWEST_SECONDS = 5.0
 """Between two lines where stderr is no terminal."""
 _LINES = 10
+_COLUMNS = 80
 
 
 class Meter:
@@ -73,11 +75,14 @@ class _Face(Protocol):
 
 class _Bar:
     def __init__(self, title: str) -> None:
+        # Some terminals, such as those of containers, do not know their width.
+        knows = os.get_terminal_size(sys.stderr.fileno()).columns > 0
         self._bar = _NotedTqdm(
             desc=title,
             total=1.0,
             file=sys.stderr,
-            dynamic_ncols=True,
+            dynamic_ncols=knows,
+            ncols=None if knows else _COLUMNS,
             mininterval=0.0,
             bar_format="{desc} {percentage:3.0f} % |{bar:24}| {note}",
         )

@@ -18,7 +18,8 @@ from napari_blindsound.cli.options import TrainingOptions
 from napari_blindsound.training.trainer import TrainConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from types import FunctionType
 
     from pydantic.fields import FieldInfo
 
@@ -59,20 +60,22 @@ class TailoredOptions(TrainingOptions):
         return recipe
 
 
-def tailored(command: Callable[..., int], method: str | None) -> Callable[..., int]:
+def tailored(command: FunctionType, method: str | None) -> FunctionType:
     """Give a command the options of a method.
 
     Parameters
     ----------
-    command : callable
-        With an argument ``training`` of type :class:`TailoredOptions`.
+    command : function
+        With a keyword ``training`` of type :class:`TailoredOptions`.
     method : str or None
         The method typed; if there is no such one, the default's options are taken and
         the choice is refused when the words are read.
     """
     found = methods.available()
-    kind = found.get(method or methods.DEFAULT, found[methods.DEFAULT])
-    command.__annotations__["training"] = options_of(kind)
+    options = options_of(found.get(method or "", found[methods.DEFAULT]))
+    # cyclopts takes types and defaults from the function itself.
+    command.__annotations__["training"] = options
+    command.__kwdefaults__ = {**(command.__kwdefaults__ or {}), "training": options()}
     return command
 
 

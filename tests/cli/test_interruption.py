@@ -1,0 +1,69 @@
+"""Real signals to real processes."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_blindsound import load
+
+LONG = ("--seconds", "100", "--width", "4", "--depth", "2")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_training_saves_a_usable_model(spawn, recording, number, tmp_path):
+    path = tmp_path / "m.blindsound"
+    process = spawn("train", recording, "-o", path, "--json", *LONG)
+    process.wait_for("training")
+    process.signal(number)
+    said = process.done()
+    assert said.code == 130, said.err
+    assert "Traceback" not in said.err
+    data = json.loads(said.out)
+    assert data["ended"] == "stopped"
+    assert data["steps"][0] >= 1
+    denoised = load(path)(tifffile.imread(recording))
+    assert np.isfinite(denoised).all()
+
+
+def test_interrupted_run_saves_the_model_beside_the_result(spawn, recording, tmp_path):
+    out = tmp_path / "out.ome.zarr"
+    process = spawn("run", recording, "-o", out, "--checkpoint", "point", *LONG)
+    process.wait_for("training")
+    process.signal()
+    said = process.done()
+    assert said.code == 130, said.err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.blindsound", "point"]
+    assert str(tmp_path / "out.blindsound") in said.out
+    assert load(tmp_path / "out.blindsound").provenance["ended"] == "stopped"
+
+
+def test_interrupted_writing_leaves_nothing(spawn, model, tmp_path):
+    rng = np.random.default_rng(0)
+    movie = rng.poisson(90, (60, 256, 256)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "movie.tif", movie, metadata={"axes": "TYX"})
+    words = ("-m", model, "-o", tmp_path / "out.ome.zarr", "--estimate", "blended")
+    process = spawn("denoise", tmp_path / "movie.tif", *words)
+    process.wait_for("denoising")
+    process.signal()
+    said = process.done()
+    assert said.code == 130, said.err
+    assert [path.name for path in tmp_path.iterdir()] == ["movie.tif"]
+
+
+def test_second_interruption_leaves_at_once(spawn, recording, tmp_path):
+    # Part of a step takes so long that the first signal is not answered yet.
+    path = tmp_path / "m.blindsound"
+    slow = ("--preset", "paper", "--patch", "64")
+    process = spawn("train", recording, "-o", path, *slow)
+    process.wait_for("training")
+    process.signal()
+    process.wait_for("again to leave at once")
+    process.signal()
+    said = process.done()
+    assert said.code == 130
+    assert "Traceback" not in said.err

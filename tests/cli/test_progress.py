@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import io
+import logging
+import os
+import struct
+import sys
+import threading
+
+import pytest
+
+from napari_blindsound.cli import interruption, messages
+from napari_blindsound.cli.progress import Meter, duration
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.04, "0.0 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.7, "1 min 0 s"),
+        (185, "3 min 5 s"),
+        (7810, "2 h 10 min"),
+        (float("inf"), "?"),
+        (None, "?"),
+    ],
+)
+def test_durations_in_words(seconds, words):
+    assert duration(seconds) == words
+
+
+def test_few_lines_where_stderr_is_no_terminal(capsys):
+    with Meter("training") as meter:
+        for step in range(10_001):
+            meter.show(step / 10_000, f"step {step}")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "training   0%  step 0"
+    assert lines[-1] == "training 100%  step 10000"
+    assert len(lines) <= 12
+
+
+def test_nothing_at_all_when_quiet(capsys):
+    with Meter("training", quiet=True) as meter:
+        meter.show(0.5, "half")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("columns", [0, 60, 120])
+def test_a_bar_in_a_terminal(monkeypatch, columns):
+    fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
+    ours, theirs = os.openpty()
+    size = struct.pack("HHHH", 24, columns, 0, 0)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
+    with open(theirs, "w", encoding="utf-8") as terminal:  # noqa: PTH123 - a number
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with Meter("training") as meter:
+            meter.show(0.25, "34 s left")
+            messages.say("a remark")
+            meter.show(1.0, "done")
+        terminal.flush()
+        shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert "training  25 % |" in shown
+    assert "| 34 s left" in shown
+    assert "a remark\r\n" in shown
+    assert "| done" in shown
+
+
+def test_warnings_of_the_library_are_shown_once(capsys):
+    with messages.shown():
+        logging.getLogger("napari_blindsound.training").warning("step %d is odd", 3)
+    logging.getLogger("napari_blindsound.training").info("not shown")
+    assert capsys.readouterr().err == "blindsound: step 3 is odd\n"
+
+
+def test_signals_are_left_alone_in_other_threads():
+    found = []
+
+    def work():
+        with interruption.stoppable("work") as stop:
+            found.append(stop.is_set())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [False]
+
+
+def test_a_reader_that_leaves_is_no_error(monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w", encoding="utf-8") as gone:  # noqa: PTH123 - a number
+        monkeypatch.setattr(sys, "stdout", gone)
+        messages.report(["text"], {}, as_json=False)
+
+
+def test_remedies_are_said_in_options():
+    said = messages.in_options("pass axes='ZYX', or image=N, or volume.select(C=0)")
+    assert said == "pass --axes ZYX, or --image N, or --channel 0"
+    assert messages.in_options("axes 'ZYX' are odd") == "axes 'ZYX' are odd"
+
+
+def test_table_and_sizes(monkeypatch):
+    assert messages.table({"a": "1", "long": "2", "none": ""}) == [
+        "  a     1",
+        "  long  2",
+    ]
+    assert messages.size(999) == "999 bytes"
+    assert messages.size(1.5e9) == "1.5 GB"
+    assert messages.size(2e15) == "2e+03 TB"
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    messages.report([], {"a": 1}, as_json=True)
+    assert sys.stdout.getvalue() == '{"a": 1}\n'
