@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test python venv-module
+.PHONY: demo test picture python venv-module
 
 demo: $(INSTALLED)
 	@$(BIN)/blindsound demo
@@ -23,6 +23,13 @@ test: $(INSTALLED)
 	$(BIN)/lint-imports
 	$(BIN)/npe2 validate napari-blindsound
 	$(BIN)/pytest
+
+# The picture of the README, from a fresh demo.
+picture: demo
+	$(BIN)/python -c "from PIL import Image; \
+	  picture = Image.open('blindsound-demo/before_after.png'); \
+	  picture.thumbnail((1000, 1000), Image.Resampling.LANCZOS); \
+	  picture.quantize(96).save('docs/demo.png', optimize=True)"
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(MAKE) --no-print-directory python venv-module
