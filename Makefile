@@ -28,8 +28,8 @@ test: $(INSTALLED)
 picture: demo
 	$(BIN)/python -c "from PIL import Image; \
 	  picture = Image.open('blindsound-demo/before_after.png'); \
-	  picture.thumbnail((1000, 1000), Image.Resampling.LANCZOS); \
-	  picture.quantize(96).save('docs/demo.png', optimize=True)"
+	  picture.thumbnail((900, 900), Image.Resampling.LANCZOS); \
+	  picture.save('docs/demo.png', optimize=True)"
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(MAKE) --no-print-directory python venv-module
