@@ -4,7 +4,8 @@
     python benchmarks/inference.py --memory    # peak of writing 16 x 2048 x 2048 uint16
 
 "Bare" is one forward pass of the network over the whole plane, already normalized and
-on its device: no reading, no repair of hot pixels, no halo, no tiles.
+on its device: no reading, no repair of hot pixels, no halo, no tiles. "Bare tiles" is
+the same in the tiles that the package chooses, without their halo.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def make_ways(
     """The things to compare."""
     from napari_blindsound.inference.lazy import lazy
     from napari_blindsound.inference.store import WriteConfig, write
-    from napari_blindsound.inference.tiling import denoise_region
+    from napari_blindsound.inference.tiling import Tiler, denoise_region, tile_size
 
     whole = tuple(slice(0, size) for size in volume.shape)
     counts = volume.read(whole)[None]
@@ -92,15 +93,22 @@ def make_ways(
     plane = plane.to(denoiser.device)
     config = WriteConfig(overwrite=True)
 
-    def bare() -> object:
-        with torch.inference_mode():
-            done = denoiser.methods[0].denoise(plane)
-        if done.device.type == "cuda":
+    halo, stride = denoiser.halo, denoiser.stride
+    pixels = Tiler(denoiser).pixels
+    tall, wide = tile_size(*volume.shape[1:], halo=halo, stride=stride, pixels=pixels)
+
+    def network(tall: int, wide: int) -> None:
+        for y in range(0, volume.shape[1], tall):
+            for x in range(0, volume.shape[2], wide):
+                with torch.inference_mode():
+                    part = plane[..., y : y + tall, x : x + wide]
+                    denoiser.methods[0].denoise(part)
+        if plane.device.type == "cuda":
             torch.cuda.synchronize()
-        return done
 
     return {
-        "bare": bare,
+        "bare": lambda: network(*volume.shape[1:]),
+        "bare tiles": lambda: network(tall, wide),
         "tiled": lambda: denoise_region(denoiser, volume, whole),
         "lazy": lambda: lazy(denoiser, volume)[0].compute(),
         "written": lambda: list(

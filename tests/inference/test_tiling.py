@@ -46,6 +46,7 @@ def expected(operator, volume, denoise_whole):
     return done.reshape(moved.shape).transpose(np.argsort(order))
 
 
+@settings(deadline=None)
 @given(size=st.integers(1, 5000), room=st.integers(-50, 2000), power=st.integers(0, 5))
 def test_even_steps_are_aligned_within_room_and_never_leave_a_sliver(size, room, power):
     stride = 2**power
@@ -57,6 +58,7 @@ def test_even_steps_are_aligned_within_room_and_never_leave_a_sliver(size, room,
     assert step * pieces - size < pieces * stride
 
 
+@settings(deadline=None)
 @given(
     height=st.integers(1, 200),
     width=st.integers(1, 200),
@@ -152,7 +154,9 @@ def test_out_of_memory_is_answered_by_smaller_tiles(
     with caplog.at_level(logging.WARNING):
         survived = denoise_region(operator, volume, everything(volume), tiler=tiler)
     np.testing.assert_allclose(survived, reference, rtol=1e-6)
-    assert "out of memory" in caplog.text
+    failed = [n * h * w for n, _, h, w in operator.shapes if n * h * w > 80 * 80]
+    assert failed == sorted(set(failed), reverse=True)  # no size is tried twice
+    assert len(failed) == caplog.text.count("out of memory") > 0
     operator.shapes.clear()
     denoise_region(operator, volume, everything(volume), tiler=tiler)
     assert max(n * h * w for n, _, h, w in operator.shapes) <= 80 * 80

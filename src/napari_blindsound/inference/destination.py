@@ -98,7 +98,7 @@ class Destination:
     def _check_source(self, volume: Volume) -> None:
         if volume.source is None or not Path(volume.source).exists():
             return
-        source, place = Path(volume.source).resolve(), self.path.resolve()
+        source, place = _store(Path(volume.source).resolve()), self.path.resolve()
         if source == place:
             what = "is the source itself"
         elif source in place.parents:
@@ -116,8 +116,8 @@ class Destination:
         if not self.overwrite:
             msg = f"{self.path} exists: choose another name, or ask to overwrite it"
             raise OutputExistsError(msg)
-        is_store = any((self.path / name).exists() for name in _ZARR_FILES)
-        is_ours = is_store if self.format == "OME-Zarr" else self.path.is_file()
+        is_zarr = self.format == "OME-Zarr"
+        is_ours = _is_store(self.path) if is_zarr else self.path.is_file()
         if not is_ours:
             msg = (
                 f"{self.path} exists and is no {self.format}: it is not overwritten, "
@@ -199,6 +199,15 @@ def output_errors(path: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         msg = f"cannot write {path} ({reason}): {remedy}; nothing was left behind"
         raise OutputError(msg) from error
+
+
+def _is_store(path: Path) -> bool:
+    return any((path / name).exists() for name in _ZARR_FILES)
+
+
+def _store(path: Path) -> Path:
+    """Outermost Zarr store that a path lies in; itself where there is none."""
+    return next((p for p in reversed(path.parents) if _is_store(p)), path)
 
 
 def _remove(path: Path) -> None:

@@ -153,7 +153,7 @@ def write(
     stop : threading.Event, optional
         Set it to end the work at the next tile; nothing is kept then.
     provenance : mapping, optional
-        Plain data stored with the result, such as the model's own provenance.
+        Plain data stored with the result, beside the model's own provenance.
 
     Returns
     -------
@@ -180,8 +180,13 @@ def write(
     # The pyramid adds a third to an OME-Zarr, and compression takes off up to half.
     needed = size if destination.format == "OME-TIFF" else size * 4 // 3 // 2
     destination.check(volume, needed=needed)
-    facts = {"source": volume.name, "revision": denoiser.revision}
-    facts |= {"dtype": str(dtype), **(provenance or {})}
+    facts = {
+        "source": volume.name,
+        "revision": denoiser.revision,
+        "dtype": str(dtype),
+        "model": getattr(denoiser, "provenance", {}),
+        **(provenance or {}),
+    }
     events = _Events(denoiser, volume, destination, config, dtype, facts)
     return events.run(stop)
 
