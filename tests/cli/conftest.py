@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import tifffile
+import torch
 
 from napari_blindsound.cli import main
 from napari_blindsound.images.phantom import phantom
@@ -30,6 +31,15 @@ class Said:
     def complaints(self):
         """Lines on stderr that are not progress."""
         return [line for line in self.err.splitlines() if line.startswith("blindsound")]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Threads of a small network mostly wait for one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

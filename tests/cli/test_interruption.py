@@ -58,7 +58,7 @@ def test_interrupted_writing_leaves_nothing(spawn, model, tmp_path):
 def test_second_interruption_leaves_at_once(spawn, recording, tmp_path):
     # Part of a step takes so long that the first signal is not answered yet.
     path = tmp_path / "m.blindsound"
-    slow = ("--preset", "paper", "--patch", "64")
+    slow = ("--phases", "16", "--batch", "16")
     process = spawn("train", recording, "-o", path, *slow)
     process.wait_for("training")
     process.signal()

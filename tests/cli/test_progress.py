@@ -46,11 +46,11 @@ def test_nothing_at_all_when_quiet(capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("columns", [0, 60, 120])
-def test_a_bar_in_a_terminal(monkeypatch, columns):
+@pytest.mark.parametrize(("lines", "columns"), [(0, 0), (24, 60), (1, 120)])
+def test_a_bar_in_a_terminal(monkeypatch, lines, columns):
     fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
     ours, theirs = os.openpty()
-    size = struct.pack("HHHH", 24, columns, 0, 0)
+    size = struct.pack("HHHH", lines, columns, 0, 0)
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
     with open(theirs, "w", encoding="utf-8") as terminal:  # noqa: PTH123 - a number
         monkeypatch.setattr(sys, "stderr", terminal)

@@ -226,6 +226,8 @@ def learn(
     """
     if checkpoint is not None:
         places.check_file(checkpoint, "the checkpoint", overwrite=True, suffix=None)
+    names = volumes[0].name if len(volumes) == 1 else f"{len(volumes)} images"
+    console.say(f"measuring range and noise of {names}")
     training = Training(volumes, recipe)
     try:
         if checkpoint is not None and checkpoint.exists():

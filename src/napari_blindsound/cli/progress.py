@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _FEWEST_SECONDS = 5.0
 """Between two lines where stderr is no terminal."""
 _LINES = 10
-_COLUMNS = 80
+_UNKNOWN = os.terminal_size((80, 24))
 
 
 class Meter:
@@ -75,16 +75,18 @@ class _Face(Protocol):
 
 class _Bar:
     def __init__(self, title: str) -> None:
-        # Some terminals, such as those of containers, do not know their width.
-        knows = os.get_terminal_size(sys.stderr.fileno()).columns > 0
+        # Some terminals, such as those of containers, do not know their size.
+        size = os.get_terminal_size(sys.stderr.fileno())
+        knows = size.columns > 0 and size.lines > 0
         self._bar = _NotedTqdm(
             desc=title,
             total=1.0,
             file=sys.stderr,
             dynamic_ncols=knows,
-            ncols=None if knows else _COLUMNS,
+            ncols=None if knows else _UNKNOWN.columns,
+            nrows=None if knows else _UNKNOWN.lines,
             mininterval=0.0,
-            bar_format="{desc} {percentage:3.0f} % |{bar:24}| {note}",
+            bar_format="{desc} {percentage:3.0f} % |{bar:14}| {note}",
         )
 
     def show(self, fraction: float, note: str) -> None:
