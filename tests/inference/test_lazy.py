@@ -153,7 +153,7 @@ def test_under_distributed_with_processes(tmp_path, pyramid, noisy):
                 n_workers=2,
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=None,
+                dashboard_address=":0",
             ) as cluster,
             Client(cluster) as client,
         ):
