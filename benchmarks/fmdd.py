@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_blindsound.api import Recipe, Training
 from napari_blindsound.images.fmdd import FmddView, find_fmdd
 from napari_blindsound.quality.metrics import fmdd_scores
+from napari_blindsound.recipe import Recipe, Training
 from napari_blindsound.training.trainer import TrainConfig
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 
 import napari_blindsound as nb
-from napari_blindsound.api import Recipe, Training
 from napari_blindsound.errors import (
     AxesError,
     DataError,
@@ -21,6 +20,7 @@ from napari_blindsound.errors import (
     OutputExistsError,
 )
 from napari_blindsound.images.open import open_volume
+from napari_blindsound.recipe import Recipe, Training
 from napari_blindsound.training.trainer import TrainConfig
 
 TINY = {"width": 4, "depth": 2, "patch": 32}
@@ -77,7 +77,11 @@ def test_each_channel_gets_its_own_network():
         channels, axes="TCYX", steps=10, settings=TINY, on_event=events.append
     )
     assert len(model.methods) == 2
-    assert {event.stage for event in events} == {"channel 0", "channel 1"}
+    assert {event.stage for event in events} == {"channel 0", "channel 1", ""}
+    assert [event.fraction for event in events[:-1]] == sorted(
+        event.fraction for event in events[:-1]
+    )
+    assert (events[-1].reason, events[-1].step) == ("done", 20)
     assert nb.denoise(channels, model, axes="TCYX").shape == channels.shape
     joint = nb.train(channels, axes="TCYX", steps=10, settings=TINY, channels="joint")
     assert len(joint.methods) == 1
@@ -128,13 +132,25 @@ def test_stopped_training_leaves_a_model_and_continues(tmp_path):
     second = Training([noisy], recipe)
     second.restore(checkpoint)
     *_, last = second.run()
-    assert last.step == 12
+    assert last.step == 24
     ours, theirs = second.denoiser(), whole.denoiser()
     for mine, other in zip(ours.methods, theirs.methods, strict=True):
         for name, tensor in mine.state_dict().items():
             assert tensor.equal(other.state_dict()[name]), name
     with pytest.raises(ModelError, match="--checkpoint"):
         second.restore(ours.save(tmp_path / "model"))
+
+
+def test_channels_are_equally_far_when_stopped():
+    noisy = open_volume(np.stack([flats(2, 64)[0]] * 3, axis=1), axes="TCYX")
+    stop = threading.Event()
+    training = Training([noisy], Recipe(settings=TINY))
+    for event in training.run(stop):
+        if event.seconds > 1.0:
+            stop.set()
+    steps = training.denoiser().provenance["steps"]
+    assert training.reason == "stopped"
+    assert min(steps) > 0.3 * max(steps)
 
 
 def test_stop_is_heeded_at_once():
@@ -146,9 +162,12 @@ def test_stop_is_heeded_at_once():
     assert model.provenance["steps"] == [0]
 
 
-def test_preparation_counts_as_training_time():
-    training = Training([open_volume(flats(1, 64)[0][0])], Recipe(settings=TINY))
-    assert training._trainers[0].seconds > 0
+def test_preparation_counts_as_training_time_but_leaves_half():
+    for seconds, fraction in [(1000, 0.0), (1e-3, 0.5)]:
+        recipe = Recipe(settings=TINY, train=TrainConfig(seconds=seconds))
+        training = Training([open_volume(flats(1, 64)[0][0])], recipe)
+        assert training._trainers[0].fraction == pytest.approx(fraction, abs=0.1)
+        assert training._trainers[0].seconds > 0
 
 
 @pytest.mark.parametrize(

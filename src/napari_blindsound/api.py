@@ -7,229 +7,29 @@
 
 from __future__ import annotations
 
-import platform
-import threading
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import torch
-from pydantic import BaseModel, ConfigDict, Field
-
-import napari_blindsound
 from napari_blindsound import methods as registry
-from napari_blindsound.errors import ModelError
 from napari_blindsound.images.open import open_volume
 from napari_blindsound.images.volume import Volume
 from napari_blindsound.inference.denoiser import Denoiser
 from napari_blindsound.inference.store import WriteConfig, write
 from napari_blindsound.inference.tiling import denoise_region
-from napari_blindsound.networks.device import pick_device
-from napari_blindsound.training.checkpoint import (
-    load_tensors,
-    prefixed,
-    save_tensors,
-    under,
-)
-from napari_blindsound.training.events import Finished, TrainEvent
-from napari_blindsound.training.preprocessing import Preprocessing
-from napari_blindsound.training.sampling import PatchSampler
-from napari_blindsound.training.trainer import TrainConfig, Trainer
+from napari_blindsound.recipe import Recipe, Training
+from napari_blindsound.training.trainer import TrainConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    import threading
+    from collections.abc import Callable, Mapping, Sequence
 
-    from torch import Tensor
+    import numpy as np
 
     from napari_blindsound.inference.store import WriteEvent
-    from napari_blindsound.methods.base import Method, MethodConfig
+    from napari_blindsound.training.events import TrainEvent
 
 Source = Any
 """Whatever `open_volume` takes: a path, a list of them, an array, a Volume."""
-
-
-class Recipe(BaseModel):
-    """Everything that decides what a training makes of an image."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    method: str = Field(registry.DEFAULT, description="denoising method")
-    preset: str = Field("fast", description="named settings of the method")
-    settings: dict[str, Any] = Field(
-        default_factory=dict, description="changes to the preset"
-    )
-    channels: Literal["each", "joint"] = Field(
-        "each",
-        description="train one network a channel, or one on all channels jointly",
-    )
-    train: TrainConfig = TrainConfig()
-
-    def config(self) -> MethodConfig:
-        """Settings of the method.
-
-        Raises
-        ------
-        ValueError
-            If there is no such method, preset or setting.
-        """
-        return registry.find(self.method).Config.preset(self.preset, self.settings)
-
-
-class Training:
-    """A training that can be watched, stopped, saved and continued.
-
-    Parameters
-    ----------
-    images : sequence of Volume
-        With the same channels.
-    recipe : Recipe
-
-    Raises
-    ------
-    DataError
-        If the pixels cannot be trained on: constant, not finite, too few.
-    """
-
-    def __init__(self, images: Sequence[Volume], recipe: Recipe) -> None:
-        started = time.perf_counter()
-        self.images, self.recipe = tuple(images), recipe
-        self.preprocessing = Preprocessing.fit(self.images, seed=recipe.train.seed)
-        self.reason = "not started"
-        self._trainers = [self._trainer(*stage) for stage in self._stages()]
-        # Who gives it a minute gets the model after a minute, preparation included.
-        self._trainers[0].seconds = time.perf_counter() - started
-
-    def run(self, stop: threading.Event | None = None) -> Iterator[TrainEvent]:
-        """Train; channel after channel where each has its own network.
-
-        The first of the events that matter is `Progress`, the last `Finished`.
-        """
-        stop = stop or threading.Event()
-        for trainer in self._trainers:
-            for event in trainer.run(stop):
-                if isinstance(event, Finished):
-                    self.reason = event.reason
-                yield event
-            if stop.is_set():
-                return
-            trainer.patches.close()
-
-    def denoiser(self, output: str | None = None) -> Denoiser:
-        """What has been learned so far, frozen; good at any moment."""
-        return Denoiser(
-            [_frozen_copy(trainer) for trainer in self._trainers],
-            self.preprocessing,
-            output=output,
-            device=self.recipe.train.device,
-            provenance=self._provenance(),
-        )
-
-    def save(self, path: Path | str) -> Path:
-        """Write a checkpoint to :meth:`restore` from.
-
-        Raises
-        ------
-        OutputError
-            If it cannot be written; an earlier one then stays whole.
-        """
-        tensors: dict[str, Tensor] = {}
-        numbers = []
-        for index, trainer in enumerate(self._trainers):
-            part, header = trainer.state()
-            tensors |= prefixed(str(index), part)
-            numbers.append(header)
-        return save_tensors(path, tensors, {"checkpoint": numbers})
-
-    def restore(self, path: Path | str) -> None:
-        """Continue from a checkpoint; the rest is as if there had been no pause.
-
-        Raises
-        ------
-        ModelError
-            If the checkpoint is of another training.
-        """
-        tensors, header = load_tensors(path)
-        numbers = header.get("checkpoint", [])
-        if len(numbers) != len(self._trainers):
-            msg = (
-                f"{path} is not a checkpoint of this training; give the file written "
-                f"by --checkpoint, with the same image and settings"
-            )
-            raise ModelError(msg)
-        for index, trainer in enumerate(self._trainers):
-            trainer.restore(under(str(index), tensors), numbers[index])
-
-    def close(self) -> None:
-        """Free the cached pixels and end the reading threads."""
-        for trainer in self._trainers:
-            trainer.patches.close()
-
-    def _stages(self) -> list[tuple[str, list[Volume], Preprocessing, int]]:
-        """Name, images, preprocessing and channels of each network to train."""
-        first, count = self.images[0], self.images[0].n_channels
-        if count == 1 or self.recipe.channels == "joint":
-            return [("", list(self.images), self.preprocessing, count)]
-        names = first.channel_names or [f"channel {i}" for i in range(count)]
-        return [
-            (
-                name,
-                [image.select(C=index) for image in self.images],
-                self.preprocessing.of_channel(index),
-                1,
-            )
-            for index, name in enumerate(names)
-        ]
-
-    def _trainer(
-        self,
-        stage: str,
-        images: Sequence[Volume],
-        preprocessing: Preprocessing,
-        channels: int,
-    ) -> Trainer:
-        config, train = self.recipe.config(), self.recipe.train
-        networks = 1 if self.recipe.channels == "joint" else self.images[0].n_channels
-        if train.seconds is not None:
-            train = train.model_copy(update={"seconds": train.seconds / networks})
-        # The seed decides the first weights, and leaves torch's own generator alone.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(train.seed)
-            method = registry.find(self.recipe.method)(config, channels)
-        patches = PatchSampler(
-            images,
-            preprocessing,
-            patch=config.patch,
-            batch=config.batch,
-            stride=method.stride,
-            augment=config.augment,
-            device=pick_device(train.device),
-            seed=train.seed,
-        )
-        return Trainer(method, patches, train, stage=stage)
-
-    def _provenance(self) -> dict[str, Any]:
-        return {
-            "recipe": self.recipe.model_dump(mode="json"),
-            "trained_on": [
-                {
-                    "name": image.name,
-                    "source": image.source,
-                    "axes": image.axes.names,
-                    "shape": list(image.shape),
-                    "dtype": str(image.dtype),
-                    "channels": list(image.channel_names),
-                }
-                for image in self.images
-            ],
-            "steps": [trainer.step for trainer in self._trainers],
-            "seconds": round(sum(t.seconds for t in self._trainers), 3),
-            "device": str(self._trainers[0].device),
-            "ended": self.reason,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": versions(),
-        }
 
 
 def train(
@@ -364,23 +164,7 @@ def denoise(
     return Path(output)
 
 
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    return {
-        "napari-blindsound": napari_blindsound.__version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
-
-
 def _volumes(images: Source | Sequence[Source], axes: str | None) -> list[Volume]:
     if isinstance(images, list | tuple) and all(isinstance(i, Volume) for i in images):
         return list(images)
     return [open_volume(images, axes=axes)]
-
-
-def _frozen_copy(trainer: Trainer) -> Method:
-    copy = type(trainer.method)(trainer.method.config, trainer.method.channels)
-    copy.load_state_dict(trainer.averaged.state_dict())
-    return copy

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tifffile
 
-from napari_blindsound.api import Recipe
 from napari_blindsound.cli import picture
 from napari_blindsound.cli.applying import INTERRUPTED, apply
 from napari_blindsound.cli.learning import learn
@@ -20,6 +19,7 @@ from napari_blindsound.images.open import open_volume
 from napari_blindsound.images.phantom import phantom
 from napari_blindsound.inference.destination import output_errors
 from napari_blindsound.quality.metrics import psnr
+from napari_blindsound.recipe import Recipe
 from napari_blindsound.training.trainer import TrainConfig
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from cyclopts import Group, Parameter
 
 from napari_blindsound import methods
-from napari_blindsound.api import Recipe
 from napari_blindsound.cli.options import TrainingOptions
+from napari_blindsound.recipe import Recipe
 from napari_blindsound.training.trainer import TrainConfig
 
 if TYPE_CHECKING:

@@ -119,7 +119,8 @@ class Denoiser:
     @cached_property
     def revision(self) -> str:
         """Name that changes whenever results would: a hash of all they depend on."""
-        digest = hashlib.sha256(json.dumps(self._header(), sort_keys=True).encode())
+        facts = {**self._header(), "provenance": None}
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         for name, tensor in sorted(self._tensors().items()):
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().numpy().tobytes())

@@ -125,6 +125,7 @@ class Trainer:
             meter.add(terms)
             if meter.is_due:
                 yield meter.read()
+                meter.restart()
         reason: Literal["done", "stopped"] = "done" if self.fraction >= 1 else "stopped"
         yield meter.read()
         yield Finished(reason, self.step, self.seconds, self.stage)
@@ -259,6 +260,10 @@ class _Meter:
     def add(self, terms: dict[str, Tensor]) -> None:
         if terms:
             self._terms.append(terms)
+
+    def restart(self) -> None:
+        """Leave out the time that the consumer of the last event took."""
+        self._since = time.perf_counter()
 
     @property
     def is_due(self) -> bool:

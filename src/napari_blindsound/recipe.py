@@ -1,0 +1,279 @@
+"""From noisy images to a denoiser: a recipe, and the training it describes."""
+
+from __future__ import annotations
+
+import platform
+import threading
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from napari_blindsound import methods as registry
+from napari_blindsound.errors import ModelError
+from napari_blindsound.inference.denoiser import Denoiser
+from napari_blindsound.networks.device import pick_device
+from napari_blindsound.training.checkpoint import (
+    load_tensors,
+    prefixed,
+    save_tensors,
+    under,
+)
+from napari_blindsound.training.events import Finished, Progress, TrainEvent
+from napari_blindsound.training.preprocessing import Preprocessing
+from napari_blindsound.training.sampling import CACHE_BYTES, PatchSampler
+from napari_blindsound.training.trainer import TrainConfig, Trainer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from napari_blindsound.images.volume import Volume
+    from napari_blindsound.methods.base import Method, MethodConfig
+
+
+class Recipe(BaseModel):
+    """Everything that decides what a training makes of an image."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str = Field(registry.DEFAULT, description="denoising method")
+    preset: str = Field("fast", description="named settings of the method")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="changes to the preset"
+    )
+    channels: Literal["each", "joint"] = Field(
+        "each",
+        description="train one network a channel, or one on all channels jointly",
+    )
+    train: TrainConfig = TrainConfig()
+
+    def config(self) -> MethodConfig:
+        """Settings of the method.
+
+        Raises
+        ------
+        ValueError
+            If there is no such method, preset or setting.
+        """
+        return registry.find(self.method).Config.preset(self.preset, self.settings)
+
+
+class Training:
+    """A training that can be watched, stopped, saved and continued.
+
+    Parameters
+    ----------
+    images : sequence of Volume
+        With the same channels.
+    recipe : Recipe
+
+    Raises
+    ------
+    DataError
+        If the pixels cannot be trained on: constant, not finite, too few.
+    """
+
+    def __init__(self, images: Sequence[Volume], recipe: Recipe) -> None:
+        started = time.perf_counter()
+        self.images, self.recipe = tuple(images), recipe
+        self.preprocessing = Preprocessing.fit(self.images, seed=recipe.train.seed)
+        self.reason: Literal["not started", "done", "stopped"] = "not started"
+        self._trainers = [self._trainer(*stage) for stage in self._stages()]
+        self._count_preparation(time.perf_counter() - started)
+
+    def run(self, stop: threading.Event | None = None) -> Iterator[TrainEvent]:
+        """Train; several networks in turns, so that all are equally far when stopped.
+
+        Parameters
+        ----------
+        stop : threading.Event, optional
+            Set it from anywhere to end within a second, with a good model.
+
+        Yields
+        ------
+        TrainEvent
+            `Progress` of the whole, at most ten times a second, then `Finished`.
+        """
+        stop = stop or threading.Event()
+        running = [trainer.run(stop) for trainer in self._trainers]
+        reasons = set()
+        while running:
+            for events in list(running):
+                event = next(events)
+                if isinstance(event, Finished):
+                    reasons.add(event.reason)
+                    running.remove(events)
+                else:
+                    yield self._overall(event)
+        self.reason = "stopped" if "stopped" in reasons else "done"
+        yield Finished(self.reason, self._steps, self._seconds)
+
+    def denoiser(self, output: str | None = None) -> Denoiser:
+        """What has been learned so far, frozen; good at any moment."""
+        return Denoiser(
+            [_frozen_copy(trainer) for trainer in self._trainers],
+            self.preprocessing,
+            output=output,
+            device=self.recipe.train.device,
+            provenance=self._provenance(),
+        )
+
+    def save(self, path: Path | str) -> Path:
+        """Write a checkpoint to :meth:`restore` from.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written; an earlier one then stays whole.
+        """
+        tensors: dict[str, Tensor] = {}
+        numbers = []
+        for index, trainer in enumerate(self._trainers):
+            part, header = trainer.state()
+            tensors |= prefixed(str(index), part)
+            numbers.append(header)
+        return save_tensors(path, tensors, {"checkpoint": numbers})
+
+    def restore(self, path: Path | str) -> None:
+        """Continue from a checkpoint; the rest is as if there had been no pause.
+
+        Raises
+        ------
+        ModelError
+            If the checkpoint is of another training.
+        """
+        tensors, header = load_tensors(path)
+        numbers = header.get("checkpoint", [])
+        if len(numbers) != len(self._trainers):
+            msg = (
+                f"{path} is not a checkpoint of this training; give the file written "
+                f"by --checkpoint, with the same image and settings"
+            )
+            raise ModelError(msg)
+        for index, trainer in enumerate(self._trainers):
+            trainer.restore(under(str(index), tensors), numbers[index])
+
+    def close(self) -> None:
+        """Free the cached pixels and end the reading threads."""
+        for trainer in self._trainers:
+            trainer.patches.close()
+
+    @property
+    def _steps(self) -> int:
+        return sum(trainer.step for trainer in self._trainers)
+
+    @property
+    def _seconds(self) -> float:
+        return sum(trainer.seconds for trainer in self._trainers)
+
+    def _overall(self, event: Progress) -> Progress:
+        """The event of one network as one of the whole training."""
+        fraction = sum(t.fraction for t in self._trainers) / len(self._trainers)
+        left = self._seconds * (1 - fraction) / fraction if fraction else float("inf")
+        return replace(
+            event,
+            step=self._steps,
+            fraction=fraction,
+            seconds=self._seconds,
+            seconds_left=left,
+        )
+
+    def _count_preparation(self, seconds: float) -> None:
+        """Who gives it a minute gets the model after a minute, preparation included.
+
+        At least half of the time is left for training.
+        """
+        budget = self.recipe.train.seconds or float("inf")
+        share = min(seconds, budget / 2) / len(self._trainers)
+        for trainer in self._trainers:
+            trainer.seconds = share
+
+    def _stages(self) -> list[tuple[str, list[Volume], Preprocessing, int]]:
+        """Name, images, preprocessing and channels of each network to train."""
+        first, count = self.images[0], self.images[0].n_channels
+        if count == 1 or self.recipe.channels == "joint":
+            return [("", list(self.images), self.preprocessing, count)]
+        names = first.channel_names or [f"channel {i}" for i in range(count)]
+        return [
+            (
+                name,
+                [image.select(C=index) for image in self.images],
+                self.preprocessing.of_channel(index),
+                1,
+            )
+            for index, name in enumerate(names)
+        ]
+
+    def _trainer(
+        self,
+        stage: str,
+        images: Sequence[Volume],
+        preprocessing: Preprocessing,
+        channels: int,
+    ) -> Trainer:
+        config, train = self.recipe.config(), self.recipe.train
+        networks = 1 if self.recipe.channels == "joint" else self.images[0].n_channels
+        if train.seconds is not None:
+            train = train.model_copy(update={"seconds": train.seconds / networks})
+        # The seed decides the first weights, and leaves torch's own generator alone.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(train.seed)
+            method = registry.find(self.recipe.method)(config, channels)
+        patches = PatchSampler(
+            images,
+            preprocessing,
+            patch=config.patch,
+            batch=config.batch,
+            stride=method.stride,
+            augment=config.augment,
+            device=pick_device(train.device),
+            cache_bytes=CACHE_BYTES // networks,
+            seed=train.seed,
+        )
+        return Trainer(method, patches, train, stage=stage)
+
+    def _provenance(self) -> dict[str, Any]:
+        return {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "trained_on": [
+                {
+                    "name": image.name,
+                    "source": image.source,
+                    "axes": image.axes.names,
+                    "shape": list(image.shape),
+                    "dtype": str(image.dtype),
+                    "channels": list(image.channel_names),
+                }
+                for image in self.images
+            ],
+            "steps": [trainer.step for trainer in self._trainers],
+            "seconds": round(self._seconds, 3),
+            "device": str(self._trainers[0].device),
+            "ended": self.reason,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": versions(),
+        }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    return {
+        "napari-blindsound": version("napari-blindsound"),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _frozen_copy(trainer: Trainer) -> Method:
+    copy = type(trainer.method)(trainer.method.config, trainer.method.channels)
+    copy.load_state_dict(trainer.averaged.state_dict())
+    return copy
