@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_blindsound import methods as registry
@@ -22,6 +21,7 @@ from napari_blindsound.training.trainer import TrainConfig
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
 
@@ -118,7 +118,7 @@ def denoise(
     device: str = "auto",
     stop: threading.Event | None = None,
     on_event: Callable[[WriteEvent], None] | None = None,
-) -> np.ndarray | Path:
+) -> np.ndarray | Path | None:
     """Apply a model to an image of any size.
 
     Parameters
@@ -143,8 +143,9 @@ def denoise(
 
     Returns
     -------
-    ndarray or Path
-        Counts, float32, in the order of the image's axes; or `output`.
+    ndarray, Path or None
+        Counts, float32, in the order of the image's axes; or `output`; or None if
+        stopped.
 
     Raises
     ------
@@ -156,12 +157,12 @@ def denoise(
     if output is None:
         whole = tuple(slice(0, size) for size in volume.shape)
         return denoise_region(denoiser, volume, whole)
-    for event in write(
-        denoiser, volume, Path(output), config or WriteConfig(), stop=stop
-    ):
+    written: Path | None = None
+    for event in write(denoiser, volume, output, config or WriteConfig(), stop=stop):
         if on_event is not None:
             on_event(event)
-    return Path(output)
+        written = event.path
+    return written
 
 
 def _volumes(images: Source | Sequence[Source], axes: str | None) -> list[Volume]:

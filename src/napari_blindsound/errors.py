@@ -47,5 +47,9 @@ class ModelMismatchError(BlindsoundError, ValueError):
     """The model was trained on other axes or channels than the image has."""
 
 
+class NotEnoughMemoryError(BlindsoundError, MemoryError):
+    """Memory ran out for the smallest piece of work there is."""
+
+
 class MissingExtraError(BlindsoundError, ImportError):
     """An optional dependency is needed for what was asked."""

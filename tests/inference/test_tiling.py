@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_blindsound.errors import DataError, ModelMismatchError
+from napari_blindsound.errors import DataError, ModelMismatchError, NotEnoughMemoryError
 from napari_blindsound.images.axes import Axes
 from napari_blindsound.images.volume import Volume
 from napari_blindsound.inference import tiling
@@ -173,7 +173,7 @@ def test_a_large_allocation_that_really_fails_is_recognized():
 
 def test_no_memory_at_all_is_told_and_other_errors_pass(pyramid, noisy):
     volume = volume_of(noisy((64, 64)))
-    with pytest.raises(MemoryError, match="no more"):
+    with pytest.raises(NotEnoughMemoryError, match="smallest this model can do"):
         denoise_region(pyramid(most_pixels=10), volume, everything(volume))
     operator = pyramid(most_pixels=10, error=RuntimeError, message="shapes differ")
     with pytest.raises(RuntimeError, match="shapes differ"):

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
+from napari_blindsound.errors import NotEnoughMemoryError
 from napari_blindsound.inference.reading import check_channels, read_padded, unstack
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ class Tiler:
 
         Raises
         ------
-        MemoryError, RuntimeError
+        NotEnoughMemoryError
             If memory runs out for the smallest possible tile.
         """
         margin = 2 * self.operator.halo
@@ -249,7 +250,12 @@ class Tiler:
             limit, self.pixels = self.pixels, n * height * width // 2
             if not self._is_too_large(tile):
                 self.pixels = limit
-                raise
+                msg = (
+                    f"not enough memory to denoise a tile of {height} x {width} "
+                    f"pixels, the smallest this model can do; close other programs, or "
+                    f"use another device"
+                )
+                raise NotEnoughMemoryError(msg) from error
         # Only here are the error's frames gone, and with them the tensors they held.
         gc.collect()
         log.warning(
