@@ -16,6 +16,8 @@ INSTALLED := $(VENV)/installed
 demo: $(INSTALLED)
 	@$(BIN)/blindsound demo
 
+# The networks of the tests are so small that a second thread only costs time.
+test: export OMP_NUM_THREADS ?= 1
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
