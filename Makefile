@@ -24,7 +24,7 @@ test: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/npe2 validate napari-blindsound
-	$(BIN)/pytest
+	$(BIN)/python -m pytest
 
 # The picture of the README, from a fresh demo.
 picture: demo
