@@ -16,6 +16,7 @@ from napari_blindsound.networks.device import mixed_precision, pick_device
 from napari_blindsound.training.checkpoint import prefixed, under
 from napari_blindsound.training.events import Finished, Progress, TrainEvent
 from napari_blindsound.training.schedules import SCHEDULES
+from napari_blindsound.training.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,10 +119,14 @@ class Trainer:
         """
         stop = stop or threading.Event()
         meter = _Meter(self)
+        threads = Threads(adapt=self.device.type == "cpu" and self._steps is None)
         while self.fraction < 1 and not stop.is_set():
             started = time.perf_counter()
-            terms = self._advance(stop)
-            self.seconds += time.perf_counter() - started
+            with threads.used():
+                terms = self._advance(stop)
+            spent = time.perf_counter() - started
+            self.seconds += spent
+            threads.note(spent)
             meter.add(terms)
             if meter.is_due:
                 yield meter.read()
