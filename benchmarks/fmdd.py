@@ -93,7 +93,8 @@ def _run(view: FmddView, options: argparse.Namespace) -> Iterable[Row]:
     captures = noisy.read(tuple(slice(0, size) for size in noisy.shape))
     before = np.mean([fmdd_scores(capture, truth) for capture in captures], axis=0)
     for output in options.outputs:
-        denoised = training.denoiser(output)(captures)
+        denoiser = training.denoiser(output).with_output(turns=options.turns)
+        denoised = denoiser(captures)
         after = np.mean([fmdd_scores(image, truth) for image in denoised], axis=0)
         yield Row(
             type=view.type,
@@ -102,7 +103,7 @@ def _run(view: FmddView, options: argparse.Namespace) -> Iterable[Row]:
             tested_on=len(captures),
             preset=options.preset,
             settings=" ".join(options.set),
-            output=output,
+            output=f"{output}, 8 turns" if options.turns else output,
             budget=options.budget,
             seconds=round(seconds, 1),
             steps=finished.step,
@@ -140,6 +141,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
     parser.add_argument("--outputs", nargs="*", default=["visible"])
+    parser.add_argument("--turns", action="store_true", help="mean of 8 orientations")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=0)

@@ -116,6 +116,18 @@ def test_the_estimate_asked_for_is_stored_with_the_model(
     assert load(path).output == "blended"
 
 
+def test_mean_of_the_eight_orientations(cli, recording, small, tmp_path):
+    model, results = tmp_path / "m.blindsound", []
+    assert cli("train", recording, "-o", model, *small).code == 0
+    for name, options in [("one", []), ("eight", ["--turns"])]:
+        place = tmp_path / f"{name}.ome.zarr"
+        said = cli("denoise", recording, "-m", model, "-o", place, *options)
+        assert said.code == 0, said.err
+        results.append(zarr.open_group(place)["0"][:])
+    assert results[0].shape == results[1].shape
+    assert not np.allclose(*results)
+
+
 def test_there_is_always_a_step_of_training(cli, recording, tmp_path):
     model = tmp_path / "model.blindsound"
     assert cli("train", recording, "-o", model, "--seconds", "1e-9").code == 0

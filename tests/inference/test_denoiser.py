@@ -85,6 +85,26 @@ def test_every_output_is_seam_free(output):
     assert np.abs(tiled - expected).max() <= 1e-5 * np.ptp(counts)
 
 
+def test_mean_of_eight_orientations_is_seam_free_and_has_none():
+    denoiser = make_denoiser().with_output(turns=True)
+    counts = RNG.poisson(300, (75, 130)).astype(np.uint16)
+    tiler = Tiler(denoiser)
+    tiler.pixels = 60**2
+    region = (slice(0, 75), slice(0, 130))
+    tiled = denoise_region(denoiser, make_volume(counts, "YX"), region, tiler=tiler)
+    expected = whole_plane(denoiser, counts[None])[0]
+    assert np.abs(tiled - expected).max() <= 1e-5 * np.ptp(counts)
+    square = counts[:64, :64]
+    for other in (square.T, square[::-1], square[:, ::-1]):
+        np.testing.assert_allclose(
+            denoiser(other).mean(), denoiser(square).mean(), rtol=1e-6
+        )
+    np.testing.assert_allclose(denoiser(square.T), denoiser(square).T, rtol=1e-5)
+    plain = denoiser.with_output(turns=False)
+    assert not np.allclose(plain(square.T), plain(square).T, rtol=1e-5)
+    assert plain.revision != denoiser.revision
+
+
 def test_arrays_in_arrays_of_the_same_shape_out():
     denoiser, one = make_denoiser(), RNG.poisson(300, (3, 20, 31)).astype(np.uint16)
     result = denoiser(one)

@@ -94,6 +94,8 @@ def apply(
         The last one of each image begun.
     """
     config = WriteConfig(dtype=result.dtype, overwrite=result.overwrite)
+    if result.turns:
+        denoiser = denoiser.with_output(turns=True)
     provenance = {"command": command_line()}
     last: list[WriteEvent] = []
     with stoppable("denoising; nothing will be written") as stop:

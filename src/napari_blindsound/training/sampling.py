@@ -20,6 +20,7 @@ from torch import Tensor
 
 from napari_blindsound.errors import DataError
 from napari_blindsound.images.pixels import require_finite
+from napari_blindsound.networks.symmetry import TURNS, turned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,10 +149,10 @@ class PatchSampler:
         height, width = block.noisy.shape[-2:]
         top = int(self._random.integers(height - self.patch + 1))
         left = int(self._random.integers(width - self.patch + 1))
-        turn = int(self._random.integers(8)) if self.augment else 0
+        turn = int(self._random.integers(TURNS)) if self.augment else 0
         window = np.s_[..., top : top + self.patch, left : left + self.patch]
-        weight = None if block.weight is None else _turned(block.weight[window], turn)
-        return _Block(_turned(block.noisy[window], turn), weight)
+        weight = None if block.weight is None else turned(block.weight[window], turn)
+        return _Block(turned(block.noisy[window], turn), weight)
 
     def _fill(self) -> None:
         pixels = 0
@@ -287,10 +288,3 @@ def _shuffled(place: int, count: int, *, seed: int) -> int:
         place = left << half | right
         if place < count:
             return place
-
-
-def _turned(crop: Tensor, turn: int) -> Tensor:
-    """One of the eight symmetries of the square; only pixels move."""
-    if turn & 4:
-        crop = crop.flip(-1)
-    return torch.rot90(crop, turn & 3, (-2, -1)) if turn & 3 else crop
