@@ -60,10 +60,10 @@ def test_same_seed_and_steps_give_the_same_weights(cli, recording, small, tmp_pa
 
 def test_settings_replace_those_of_the_preset(cli, recording, tmp_path):
     path = tmp_path / "model.blindsound"
-    preset = ("--preset", "thorough", "--steps", "1")
-    cli("train", recording, "-o", path, *preset, "--depth", "1", "--no-augment")
+    preset = ("--preset", "paper", "--steps", "1", "--phases", "1", "--batch", "1")
+    cli("train", recording, "-o", path, *preset, "--width", "4", "--patch", "32")
     config = load(path).methods[0].config
-    assert (config.width, config.depth, config.augment) == (24, 1, False)
+    assert (config.width, config.depth, config.schedule) == (4, 5, "halving")
 
 
 def test_checkpoint_is_written_and_continued(cli, recording, small, tmp_path):

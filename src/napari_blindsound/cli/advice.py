@@ -48,8 +48,8 @@ def _of_channel(glance: Glance) -> Iterator[str]:
         return
     if glance.signal_to_noise < _NOISY:
         yield (
-            f"The noise{where} is as strong as the signal: train longer (--preset "
-            f"thorough) and on as many frames as there are; fine detail stays lost."
+            f"The noise{where} is as strong as the signal: train on as many frames as "
+            f"there are; fine detail stays lost."
         )
     if glance.signal_to_noise > _CLEAN:
         yield f"There is little noise{where}; denoising will change little."

@@ -33,7 +33,6 @@ class Blind2UnblindConfig(MethodConfig):
 
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "fast": {},
-        "thorough": {"width": 24, "depth": 4, "steps": 20_000},
         "paper": {
             "width": 48,
             "depth": 5,
