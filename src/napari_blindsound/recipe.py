@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import threading
 import time
+from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_blindsound.images.volume import Volume
-    from napari_blindsound.methods.base import Method, MethodConfig
+    from napari_blindsound.methods.base import MethodConfig
 
 
 class Recipe(BaseModel):
@@ -119,7 +120,7 @@ class Training:
     def denoiser(self, output: str | None = None) -> Denoiser:
         """What has been learned so far, frozen; good at any moment."""
         return Denoiser(
-            [_frozen_copy(trainer) for trainer in self._trainers],
+            [deepcopy(trainer.averaged) for trainer in self._trainers],
             self.preprocessing,
             output=output,
             device=self.recipe.train.device,
@@ -271,9 +272,3 @@ def versions() -> dict[str, str]:
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
-
-
-def _frozen_copy(trainer: Trainer) -> Method:
-    copy = type(trainer.method)(trainer.method.config, trainer.method.channels)
-    copy.load_state_dict(trainer.averaged.state_dict())
-    return copy
