@@ -64,6 +64,8 @@ def volume_to_layers(volume: Volume) -> list[LayerData]:
         _layer(volume.select(C=number), f"{volume.name} {name}")
         for number, name in enumerate(names)
     ]
+    for number, (_, meta, _) in enumerate(layers):
+        meta["metadata"][KEY]["channel"] = number
     if len(layers) > 1:
         _tell_apart([meta for _, meta, _ in layers])
     return layers
