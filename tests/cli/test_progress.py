@@ -10,24 +10,7 @@ import threading
 import pytest
 
 from napari_blindsound.cli import interruption, messages
-from napari_blindsound.cli.progress import Meter, duration
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.04, "0.0 s"),
-        (9.94, "9.9 s"),
-        (9.96, "10 s"),
-        (59.7, "1 min 0 s"),
-        (185, "3 min 5 s"),
-        (7810, "2 h 10 min"),
-        (float("inf"), "?"),
-        (None, "?"),
-    ],
-)
-def test_durations_in_words(seconds, words):
-    assert duration(seconds) == words
+from napari_blindsound.cli.progress import Meter
 
 
 def test_few_lines_where_stderr_is_no_terminal(capsys):
@@ -101,14 +84,11 @@ def test_remedies_are_said_in_options():
     assert messages.in_options("axes 'ZYX' are odd") == "axes 'ZYX' are odd"
 
 
-def test_table_and_sizes(monkeypatch):
+def test_table_and_json(monkeypatch):
     assert messages.table({"a": "1", "long": "2", "none": ""}) == [
         "  a     1",
         "  long  2",
     ]
-    assert messages.size(999) == "999 bytes"
-    assert messages.size(1.5e9) == "1.5 GB"
-    assert messages.size(2e15) == "2e+03 TB"
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     messages.report([], {"a": 1}, as_json=True)
     assert sys.stdout.getvalue() == '{"a": 1}\n'

@@ -23,9 +23,10 @@ from napari_blindsound.cli.options import (
     command_line,
 )
 from napari_blindsound.cli.places import result_places
-from napari_blindsound.cli.progress import Meter, duration
+from napari_blindsound.cli.progress import Meter
 from napari_blindsound.inference.reading import check_channels
 from napari_blindsound.inference.store import WriteConfig, write
+from napari_blindsound.wording import duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

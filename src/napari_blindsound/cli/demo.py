@@ -13,7 +13,6 @@ from napari_blindsound.cli.applying import INTERRUPTED, apply
 from napari_blindsound.cli.learning import learn
 from napari_blindsound.cli.messages import table
 from napari_blindsound.cli.options import CONSOLE, OUTPUT, Console, ResultOptions
-from napari_blindsound.cli.progress import duration
 from napari_blindsound.errors import OutputExistsError
 from napari_blindsound.images.open import open_volume
 from napari_blindsound.images.phantom import phantom
@@ -21,6 +20,7 @@ from napari_blindsound.inference.destination import output_errors
 from napari_blindsound.quality.metrics import psnr
 from napari_blindsound.recipe import Recipe
 from napari_blindsound.training.trainer import TrainConfig
+from napari_blindsound.wording import duration
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

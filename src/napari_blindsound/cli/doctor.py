@@ -16,7 +16,7 @@ import psutil
 import torch
 
 from napari_blindsound import __version__, methods
-from napari_blindsound.cli.messages import size, table
+from napari_blindsound.cli.messages import table
 from napari_blindsound.cli.options import CONSOLE, Console
 from napari_blindsound.errors import BlindsoundError
 from napari_blindsound.images.open import open_volume
@@ -24,6 +24,7 @@ from napari_blindsound.images.phantom import phantom
 from napari_blindsound.inference.store import write
 from napari_blindsound.recipe import Recipe, Training
 from napari_blindsound.training.trainer import TrainConfig
+from napari_blindsound.wording import size
 
 _NEEDED = ("torch", "numpy", "zarr", "tifffile", "dask", "pydantic")
 _WELCOME = ("napari", "bioio", "distributed")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
-from napari_blindsound.cli.advice import advice
-from napari_blindsound.cli.glance import glances
 from napari_blindsound.cli.images import opened
-from napari_blindsound.cli.messages import size, table
+from napari_blindsound.cli.messages import table
 from napari_blindsound.cli.options import CONSOLE, IMAGE, Console, ImageOptions
+from napari_blindsound.quality.advice import advice
+from napari_blindsound.quality.preflight import glances
+from napari_blindsound.wording import file_name, size
 
 if TYPE_CHECKING:
     from napari_blindsound.images.volume import Volume
@@ -38,12 +40,20 @@ def inspect(
     found = glances(volume)
     for glance in found:
         lines += ["", f"Noise{glance.title}", *table(glance.as_rows())]
-    told = advice(volume, path, found)
+    told = [*advice(volume, found), _next(volume, path)]
     lines += ["", "Advice", *(f"  - {text}" for text in told)]
     channels = [glance.as_data() for glance in found]
     data = {"command": "inspect", **_data(volume), "noise": channels, "advice": told}
     console.report(lines, data)
     return 0
+
+
+def _next(volume: Volume, path: str) -> str:
+    """Say which command to run."""
+    output = f"{file_name(volume.name)}_denoised.ome.zarr"
+    words = shlex.join(["blindsound", "run", path, "-o", output])
+    jointly = " (and --channels joint for one network)" if volume.n_channels > 1 else ""
+    return f"Next: {words}{jointly}"
 
 
 def _facts(volume: Volume) -> dict[str, str]:

@@ -30,12 +30,13 @@ from napari_blindsound.cli.options import (
     ImageOptions,
     ResultOptions,
 )
-from napari_blindsound.cli.progress import Meter, duration
+from napari_blindsound.cli.progress import Meter
 from napari_blindsound.cli.settings import TailoredOptions
 from napari_blindsound.errors import BlindsoundError, OutputError
 from napari_blindsound.inference.denoiser import SUFFIX
 from napari_blindsound.recipe import Training
 from napari_blindsound.training.events import Finished, Progress
+from napari_blindsound.wording import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

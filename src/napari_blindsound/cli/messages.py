@@ -54,15 +54,6 @@ def table(rows: Mapping[str, str], *, indent: str = "  ") -> list[str]:
     return [f"{indent}{key:<{width}}  {text}" for key, text in rows.items() if text]
 
 
-def size(count: float) -> str:
-    """Bytes in words: ``10.5 MB``."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
-
-
 def sentence(error: ValidationError) -> str:
     """One sentence of what pydantic says about an option, the first if several."""
     first = error.errors()[0]

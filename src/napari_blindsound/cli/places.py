@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from napari_blindsound.cli.names import plain_name
 from napari_blindsound.errors import OutputError, OutputExistsError
 from napari_blindsound.inference.denoiser import SUFFIX
 from napari_blindsound.inference.destination import Destination
+from napari_blindsound.wording import file_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +80,7 @@ def _places(volumes: Sequence[Volume], output: Path) -> list[Path]:
             f"quote a pattern ('t*.png') to open its files as one stack"
         )
         raise OutputError(msg)
-    places = [output / f"{plain_name(v)}_denoised.ome.zarr" for v in volumes]
+    places = [output / f"{file_name(v.name)}_denoised.ome.zarr" for v in volumes]
     twice = sorted({str(place) for place in places if places.count(place) > 1})
     if twice:
         msg = f"several images would be written to {twice[0]}; denoise them one by one"

@@ -54,19 +54,6 @@ class Meter:
             self._face.close()
 
 
-def duration(seconds: float | None) -> str:
-    """Time in words: ``42 s``, ``3 min 5 s``, ``2 h 10 min``; ``?`` if unknown."""
-    if seconds is None or not math.isfinite(seconds):
-        return "?"
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 1:
-        return f"{rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
 class _Face(Protocol):
     def show(self, fraction: float, note: str) -> None: ...
 

@@ -1,25 +1,30 @@
-"""What the numbers of an image mean for whoever took it, and what to do next."""
+"""What the numbers of an image mean for whoever took it."""
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
-
-from napari_blindsound.cli.names import plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from napari_blindsound.cli.glance import Glance
     from napari_blindsound.images.volume import Volume
+    from napari_blindsound.quality.preflight import Glance
 
 _SATURATED = 1e-3  # fraction of the pixels
 _NOISY, _CLEAN = 1.5, 30.0  # signal to noise
 _FEW_PIXELS = 100_000
 
 
-def advice(volume: Volume, path: str, found: Sequence[Glance]) -> list[str]:
-    """Sentences, the most pressing first, the command to run last."""
+def advice(volume: Volume, found: Sequence[Glance]) -> list[str]:
+    """Say in sentences what to know before training, the most pressing first.
+
+    Parameters
+    ----------
+    volume : Volume
+        The noisy image.
+    found : sequence of Glance
+        What :func:`napari_blindsound.quality.preflight.glances` found in it.
+    """
     told = [text for glance in found for text in _of_channel(glance)]
     pixels = volume.nbytes // volume.dtype.itemsize // volume.n_channels
     if pixels < _FEW_PIXELS:
@@ -29,11 +34,10 @@ def advice(volume: Volume, path: str, found: Sequence[Glance]) -> list[str]:
         )
     if volume.n_channels > 1:
         told.append(
-            f"{volume.n_channels} channels: each gets a network of its own; take "
-            f"--channels joint where they show the same structures."
+            f"{volume.n_channels} channels: each gets a network of its own; train one "
+            f"on all jointly where they show the same structures."
         )
-    output = f"{plain_name(volume)}_denoised.ome.zarr"
-    return [*told, f"Next: blindsound run {shlex.quote(path)} -o {shlex.quote(output)}"]
+    return told
 
 
 def _of_channel(glance: Glance) -> Iterator[str]:
