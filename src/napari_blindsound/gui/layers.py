@@ -39,11 +39,7 @@ _SAMPLE = 64  # px a side of the pixels by which a layer is held against its fil
 
 
 def like(
-    layer: Image,
-    *,
-    name: str,
-    offset: Sequence[float] | None = None,
-    axes: Sequence[int] | None = None,
+    layer: Image, *, name: str, offset: Sequence[float] | None = None
 ) -> dict[str, Any]:
     """Keywords of ``add_image`` for a layer that lies where another one does.
 
@@ -58,8 +54,6 @@ def like(
         Of the new layer.
     offset : sequence of float, optional
         Where the new layer's first pixel lies in the source, in its pixels.
-    axes : sequence of int, optional
-        Which of the source's axes the new layer has; all by default.
     """
     state = layer.as_layer_data_tuple()[1]
     settings = {key: state[key] for key in _LIKE if key in state}
@@ -67,8 +61,6 @@ def like(
     settings["colormap"] = layer.colormap
     if offset is not None:
         settings["translate"] = position(layer, offset)
-    if axes is not None and len(axes) != layer.ndim:
-        settings = _on_axes(settings, list(axes))
     return {**settings, "name": name}
 
 
@@ -161,6 +153,7 @@ def reopened(layer: Image, path: str, axes: str) -> Volume | None:
     Parameters
     ----------
     layer : Image
+        With or without a channel axis.
     path : str
         Its file.
     axes : str

@@ -87,7 +87,8 @@ class Worker(QObject):
             if work is not None:
                 for event in work(self._stop):
                     self._post(_EVENT, event)
-        except Exception as error:  # noqa: BLE001 - passed on to whoever started it
+        except Exception as error:
+            # Passed on to whoever started it.
             log.debug("work failed", exc_info=True)
             self._post(_FAILED, _bare(error))
         finally:
