@@ -224,3 +224,98 @@ def test_newer_and_broken_models_are_refused(tmp_path):
 def test_unknown_output_is_refused():
     with pytest.raises(ModelError, match="visible, blind, blended"):
         make_denoiser().with_output("sharp")
+
+
+def test_a_blend_lies_between_the_ends():
+    denoiser = make_denoiser(2)
+    counts = RNG.poisson(300, (2, 40, 40)).astype(np.uint16)
+    ends = [denoiser.with_output(name)(counts) for name in denoiser.method.ends]
+    assert denoiser.method.ends == ("blind", "visible")
+    for blend in (0, 0.25, 1):
+        expected = (1 - blend) * ends[0] + blend * ends[1]
+        mixed = denoiser.with_output(blend=blend)
+        np.testing.assert_allclose(mixed(counts), expected, rtol=1e-6)
+        assert mixed.blend == blend
+
+
+def test_the_blend_of_the_training_is_the_blended_output():
+    denoiser = make_denoiser()
+    denoiser.methods[0].lam.fill_(7.25)
+    assert denoiser.trained_blend == pytest.approx(7.25 / 8.25, rel=1e-6)
+    counts = RNG.poisson(300, (40, 40)).astype(np.uint16)
+    expected = denoiser.with_output("blended")(counts)
+    mixed = denoiser.with_output(blend=denoiser.trained_blend)
+    np.testing.assert_allclose(mixed(counts), expected, rtol=1e-6)
+
+
+def test_only_what_a_blend_needs_is_computed(monkeypatch):
+    denoiser, asked = make_denoiser(), []
+    original = Blind2Unblind.denoise
+
+    def noted(self, noisy, *, halo=0, output=None):
+        asked.append(output)
+        return original(self, noisy, halo=halo, output=output)
+
+    monkeypatch.setattr(Blind2Unblind, "denoise", noted)
+    counts = RNG.poisson(300, (40, 40)).astype(np.uint16)
+    for blend, needed in (
+        (0, ["blind"]),
+        (1, ["visible"]),
+        (0.5, ["blind", "visible"]),
+    ):
+        asked.clear()
+        denoiser.with_output(blend=blend)(counts)
+        assert asked == needed
+
+
+def test_a_blended_result_is_seam_free():
+    assert_seam_free(make_denoiser().with_output(blend=0.4))
+
+
+def test_a_blend_stays_until_an_output_is_asked_for():
+    mixed = make_denoiser().with_output(blend=0.5)
+    assert mixed.with_output(turns=True).blend == 0.5
+    assert mixed.with_output("visible").blend is None
+    revisions = {
+        one.revision
+        for one in (mixed, mixed.with_output(blend=0.6), mixed.with_output("visible"))
+    }
+    assert len(revisions) == 3
+
+
+def test_a_blend_travels_with_the_model(tmp_path):
+    denoiser = make_denoiser().with_output(blend=0.5)
+    path = denoiser.save(tmp_path / "model")
+    again = Denoiser.load(path, device="cpu")
+    assert again.blend == 0.5
+    assert again.revision == denoiser.revision
+    assert pickle.loads(pickle.dumps(denoiser)).blend == 0.5
+    tensors, header = load_tensors(path)
+    del header["blend"]
+    save_tensors(path, tensors, header)
+    assert Denoiser.load(path, device="cpu").blend is None
+
+
+def test_another_output_shares_the_weights():
+    denoiser = make_denoiser()
+    weights = [p.data_ptr() for p in denoiser.methods[0].parameters()]
+    other = denoiser.with_output("blind").with_output(blend=0.5)
+    assert [p.data_ptr() for p in other.methods[0].parameters()] == weights
+
+
+@pytest.mark.parametrize("blend", [-0.1, 1.1, float("nan")])
+def test_a_blend_beyond_the_ends_is_refused(blend):
+    with pytest.raises(ModelError, match=r"0 \(blind\) and 1 \(visible\)"):
+        make_denoiser().with_output(blend=blend)
+
+
+def test_an_output_and_a_blend_exclude_each_other():
+    with pytest.raises(ModelError, match="give one"):
+        make_denoiser().with_output("blind", blend=0.5)
+
+
+def test_a_method_without_ends_has_nothing_to_blend(monkeypatch):
+    denoiser = make_denoiser()
+    monkeypatch.setattr(Blind2Unblind, "ends", None)
+    with pytest.raises(ModelError, match="nothing to blend"):
+        denoiser.with_output(blend=0.5)

@@ -59,6 +59,15 @@ def test_says_what_it_is(kind):
     assert all(field.description for field in kind.Config.model_fields.values())
 
 
+def test_blends_between_two_of_its_outputs_or_not_at_all(kind):
+    blend = build(kind).trained_blend
+    if kind.ends is None:
+        assert blend is None
+    else:
+        assert set(kind.ends) <= set(kind.outputs)
+        assert 0 <= blend <= 1
+
+
 def test_presets_are_valid_and_survive_json(kind):
     for name in kind.Config.presets:
         config = kind.Config.preset(name)

@@ -57,6 +57,9 @@ class Denoiser:
         What the training data were normalized by.
     output : str, optional
         Which of the method's estimates to return; its default if not given.
+    blend : float, optional
+        Return this mixture of the method's `ends` instead: from 0, the first of them,
+        to 1, the second. At 0 and 1 only that one is computed.
     turns : bool
         Denoise in all eight orientations and return the mean: eight times the work for
         some hundredths of a decibel.
@@ -64,6 +67,12 @@ class Denoiser:
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
     provenance : mapping, optional
         Where the model comes from: plain data, stored with it.
+
+    Raises
+    ------
+    ModelError
+        If the method has no such output, or nothing to blend, or the blend is not
+        between 0 and 1.
     """
 
     def __init__(
@@ -72,6 +81,7 @@ class Denoiser:
         preprocessing: Preprocessing,
         *,
         output: str | None = None,
+        blend: float | None = None,
         turns: bool = False,
         device: str = "auto",
         provenance: Mapping[str, Any] | None = None,
@@ -83,6 +93,9 @@ class Denoiser:
                 f"{', '.join(methods[0].outputs)}"
             )
             raise ModelError(msg)
+        self.blend = blend
+        if blend is not None:
+            _check_blend(type(methods[0]), blend)
         self.turns = turns
         self.device = pick_device(device)
         self.methods = tuple(
@@ -97,6 +110,13 @@ class Denoiser:
     def method(self) -> type[Method]:
         """The method that was trained."""
         return type(self.methods[0])
+
+    @property
+    def trained_blend(self) -> float | None:
+        """Blend that the training used, a mean over networks; None without ends."""
+        found = [method.trained_blend for method in self.methods]
+        known = [blend for blend in found if blend is not None]
+        return sum(known) / len(known) if known else None
 
     @property
     def n_channels(self) -> int:
@@ -196,21 +216,41 @@ class Denoiser:
         return self.preprocessing.restore(denoised.numpy())
 
     def with_output(
-        self, output: str | None = None, *, turns: bool | None = None
+        self,
+        output: str | None = None,
+        *,
+        turns: bool | None = None,
+        blend: float | None = None,
     ) -> Denoiser:
         """The same model, returning another of its method's estimates.
+
+        The weights are shared, not copied. A slider asks for both ``method.ends`` once
+        and mixes them itself: ``(1 - blend) * first + blend * second``.
 
         Parameters
         ----------
         output : str, optional
-            Name of the estimate; the present one if not given.
+            Name of the estimate, in place of any blend; as before if not given.
         turns : bool, optional
             Whether to average over the eight orientations; as before if not given.
+        blend : float, optional
+            Weight of the second of the method's two ends, from 0 to 1; as before if
+            neither it nor `output` is given.
+
+        Raises
+        ------
+        ModelError
+            If the method has no such output, or nothing to blend, or the blend is not
+            between 0 and 1, or both an output and a blend are asked for.
         """
+        if output and blend is not None:
+            msg = f"output {output!r} and blend {blend} exclude each other: give one"
+            raise ModelError(msg)
         return Denoiser(
             self.methods,
             self.preprocessing,
             output=output or self.output,
+            blend=self.blend if blend is None and not output else blend,
             turns=self.turns if turns is None else turns,
             device=self._device_name,
             provenance=self.provenance,
@@ -259,9 +299,20 @@ class Denoiser:
         with mixed_precision(self.device, width):
             for turn in orientations:
                 seen = turned(noisy, turn)
-                denoised = method.denoise(seen, halo=halo, output=self.output)
-                parts.append(turned_back(denoised.float(), turn))
+                parts.append(turned_back(self._estimate(method, seen, halo), turn))
         return torch.stack(parts).mean(0).cpu() if self.turns else parts[0].cpu()
+
+    def _estimate(self, method: Method, noisy: Tensor, halo: int) -> Tensor:
+        """The output, or the mixture of both ends, as float32."""
+        if self.blend is None or method.ends is None:
+            return method.denoise(noisy, halo=halo, output=self.output).float()
+        weights = (1 - self.blend, self.blend)
+        parts = [
+            weight * method.denoise(noisy, halo=halo, output=end).float()
+            for end, weight in zip(method.ends, weights, strict=True)
+            if weight
+        ]
+        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
     def _split(self, normalized: Tensor) -> tuple[Tensor, ...]:
         if len(self.methods) == 1:
@@ -275,7 +326,10 @@ class Denoiser:
         return tensors
 
     def _header(self) -> dict[str, Any]:
+        # Without a blend, models have the revision that they had before there was one.
+        blend = {} if self.blend is None else {"blend": self.blend}
         return {
+            **blend,
             "format": FORMAT,
             "method": self.method.name,
             "config": self.methods[0].config.model_dump(mode="json"),
@@ -305,10 +359,24 @@ class Denoiser:
             methods,
             preprocessing,
             output=header["output"],
+            blend=header.get("blend"),
             turns=header["turns"],
             device=device,
             provenance=header["provenance"],
         )
+
+
+def _check_blend(method: type[Method], blend: float) -> None:
+    if method.ends is None:
+        msg = (
+            f"{method.title} has nothing to blend: leave the blend out, or choose an "
+            f"output of {', '.join(method.outputs)}"
+        )
+        raise ModelError(msg)
+    if not 0 <= blend <= 1:
+        first, second = method.ends
+        msg = f"a blend of {blend} is not between 0 ({first}) and 1 ({second})"
+        raise ModelError(msg)
 
 
 def _unpickle(tensors: bytes, header: dict[str, Any], device: str) -> Denoiser:

@@ -94,6 +94,8 @@ class Method(nn.Module, ABC):
     Config: ClassVar[type[MethodConfig]]
     outputs: ClassVar[tuple[str, ...]] = ("denoised",)
     """Names of the estimates :meth:`denoise` can return, the default first."""
+    ends: ClassVar[tuple[str, str] | None] = None
+    """Two of the outputs between which a user may blend; None where none belong so."""
 
     def __init__(self, config: MethodConfig, channels: int = 1) -> None:
         super().__init__()
@@ -115,6 +117,11 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def bytes_per_pixel(self) -> int:
         """Working memory of :meth:`denoise`, in bytes per pixel of its input."""
+
+    @property
+    def trained_blend(self) -> float | None:
+        """Weight of the second of :attr:`ends` in training; None without ends."""
+        return None
 
     @abstractmethod
     def losses(

@@ -123,6 +123,7 @@ class Blind2Unblind(Method):
     reference = "Wang et al., CVPR 2022, arXiv:2203.06967"
     Config = Blind2UnblindConfig
     outputs = ("visible", "blind", "blended")
+    ends = ("blind", "visible")
 
     config: Blind2UnblindConfig
     lam: Tensor
@@ -146,6 +147,12 @@ class Blind2Unblind(Method):
     def bytes_per_pixel(self) -> int:
         """The network's."""
         return self.network.bytes_per_pixel
+
+    @property
+    def trained_blend(self) -> float:
+        """Weight lambda / (1 + lambda) of *visible* in *blended*."""
+        lam = float(self.lam)
+        return lam / (1 + lam)
 
     def losses(
         self, noisy: Tensor, progress: float, weight: Tensor | None = None
