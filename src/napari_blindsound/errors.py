@@ -51,5 +51,9 @@ class NotEnoughMemoryError(BlindsoundError, MemoryError):
     """Memory ran out for the smallest piece of work there is."""
 
 
+class RecipeError(BlindsoundError, ValueError):
+    """A recipe file, or what it asks for, does not make sense."""
+
+
 class MissingExtraError(BlindsoundError, ImportError):
     """An optional dependency is needed for what was asked."""

@@ -9,14 +9,14 @@ from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from napari_blindsound import methods as registry
-from napari_blindsound.errors import ModelError
+from napari_blindsound.errors import ModelError, RecipeError
 from napari_blindsound.inference.denoiser import Denoiser
 from napari_blindsound.networks.device import pick_device
 from napari_blindsound.training.checkpoint import (
@@ -54,7 +54,14 @@ class Recipe(BaseModel):
         "each",
         description="train one network a channel, or one on all channels jointly",
     )
-    train: TrainConfig = TrainConfig()
+    train: TrainConfig = Field(
+        TrainConfig(), description="how long to train, where, and from which seed"
+    )
+    stop_after: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        None,
+        description="step at which each network ended, where a training was stopped "
+        "early: repeats that training",
+    )
 
     def config(self) -> MethodConfig:
         """Settings of the method.
@@ -80,6 +87,8 @@ class Training:
     ------
     DataError
         If the pixels cannot be trained on: constant, not finite, too few.
+    RecipeError
+        If the recipe stops another number of networks than are trained.
     """
 
     def __init__(self, images: Sequence[Volume], recipe: Recipe) -> None:
@@ -87,7 +96,11 @@ class Training:
         self.images, self.recipe = tuple(images), recipe
         self.preprocessing = Preprocessing.fit(self.images, seed=recipe.train.seed)
         self.reason: Literal["not started", "done", "stopped"] = "not started"
-        self._trainers = [self._trainer(*stage) for stage in self._stages()]
+        stages = self._stages()
+        self._trainers = [
+            self._trainer(*stage, stop_after=step)
+            for stage, step in zip(stages, self._stops(len(stages)), strict=True)
+        ]
         self._count_preparation(time.perf_counter() - started)
 
     def run(self, stop: threading.Event | None = None) -> Iterator[TrainEvent]:
@@ -96,7 +109,8 @@ class Training:
         Parameters
         ----------
         stop : threading.Event, optional
-            Set it from anywhere to end within a second, with a good model.
+            Set it from anywhere to end within a second, with a good model. Run again,
+            training goes on as if it had not been stopped.
 
         Yields
         ------
@@ -177,7 +191,7 @@ class Training:
 
     def _overall(self, event: Progress) -> Progress:
         """The event of one network as one of the whole training."""
-        fraction = sum(t.fraction for t in self._trainers) / len(self._trainers)
+        fraction = sum(t.done for t in self._trainers) / len(self._trainers)
         left = self._seconds * (1 - fraction) / fraction if fraction else float("inf")
         return replace(
             event,
@@ -213,12 +227,27 @@ class Training:
             for index, name in enumerate(names)
         ]
 
+    def _stops(self, networks: int) -> Sequence[int | None]:
+        """Step after which each network ends, if the recipe has one."""
+        stops = self.recipe.stop_after
+        if stops is None:
+            return [None] * networks
+        if len(stops) != networks:
+            msg = (
+                f"stop_after has {len(stops)} steps, but {networks} network(s) are "
+                f"trained; give one step for each"
+            )
+            raise RecipeError(msg)
+        return stops
+
     def _trainer(
         self,
         stage: str,
         images: Sequence[Volume],
         preprocessing: Preprocessing,
         channels: int,
+        *,
+        stop_after: int | None,
     ) -> Trainer:
         config, train = self.recipe.config(), self.recipe.train
         networks = 1 if self.recipe.channels == "joint" else self.images[0].n_channels
@@ -239,7 +268,7 @@ class Training:
             cache_bytes=CACHE_BYTES // networks,
             seed=train.seed,
         )
-        return Trainer(method, patches, train, stage=stage)
+        return Trainer(method, patches, train, stage=stage, stop_after=stop_after)
 
     def _provenance(self) -> dict[str, Any]:
         return {

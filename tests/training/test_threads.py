@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_blindsound.training.threads import FIRST_SECONDS, Threads
+from napari_blindsound.training.threads import FIRST_SECONDS, Threads, each_fixed
 
 
 @pytest.fixture
@@ -50,3 +50,20 @@ def test_a_trial_costs_little():
 def test_a_repeatable_training_keeps_its_number():
     threads = Threads(adapt=False)
     assert set(run(threads, {4: 1.0, 1: 0.1}, 100)) == {4}
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_a_number_that_was_asked_for_is_taken():
+    threads = Threads(adapt=False, count=3)
+    assert set(run(threads, {3: 1.0}, 10)) == {3}
+    assert torch.get_num_threads() == 4
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_a_generator_works_with_its_number_and_its_consumer_with_another():
+    seen = [
+        (inside, torch.get_num_threads())
+        for inside in each_fixed((torch.get_num_threads() for _ in range(2)), 2)
+    ]
+    assert seen == [(2, 4), (2, 4)]
+    assert list(each_fixed((torch.get_num_threads() for _ in range(1)), None)) == [4]

@@ -1,23 +1,59 @@
-"""How many processor threads a training step uses: all, or one while others work.
+"""How many processor threads work uses: as many as asked for, all, or one.
 
-Threads that share a small step wait for one another at every operation. On an idle
-processor two are half as fast again as one; where another program keeps one of the
-cores busy, they are ten times slower. So both are tried now and then.
+The number decides in which order sums are added, so work that must be repeatable to the
+bit names it. A training by the clock need not: threads that share a small step wait for
+one another at every operation. On an idle processor two are half as fast again as one;
+where another program keeps one of the cores busy, they are ten times slower. So both
+are tried now and then.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+T = TypeVar("T")
 
 PROBE_STEPS = 3
 FIRST_SECONDS, MOST_SECONDS = 2.0, 20.0
 """Between two trials: doubled from the first to the most while the answer stays."""
+
+
+@contextmanager
+def fixed(count: int | None) -> Iterator[None]:
+    """Let torch use `count` threads in a ``with``, and leave it as it was.
+
+    Parameters
+    ----------
+    count : int or None
+        None changes nothing.
+    """
+    if count is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def each_fixed(events: Iterator[T], count: int | None) -> Iterator[T]:
+    """Pass on what a generator yields, and let it work with `count` threads only."""
+    while True:
+        with fixed(count):
+            try:
+                event = next(events)
+            except StopIteration:
+                return
+        yield event
 
 
 class Threads:
@@ -26,12 +62,13 @@ class Threads:
     Parameters
     ----------
     adapt : bool
-        False keeps torch's own number. The number decides in which order sums are
-        added, so a training that must be repeatable to the bit keeps it.
+        False keeps one number.
+    count : int, optional
+        The number to begin with; torch's own by default.
     """
 
-    def __init__(self, *, adapt: bool) -> None:
-        self.all = torch.get_num_threads()
+    def __init__(self, *, adapt: bool, count: int | None = None) -> None:
+        self.all = count or torch.get_num_threads()
         self.best = self.all
         self._adapt = adapt and self.all > 1
         self._times: dict[int, list[float]] = {self.all: [], 1: []}
@@ -44,14 +81,9 @@ class Threads:
         """Threads for the next step."""
         return self._on_trial[0] if self._on_trial else self.best
 
-    @contextmanager
-    def used(self) -> Iterator[None]:
+    def used(self) -> AbstractContextManager[None]:
         """Run a step with :attr:`count` threads, and leave torch as it was."""
-        torch.set_num_threads(self.count)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(self.all)
+        return fixed(self.count)
 
     def note(self, seconds: float) -> None:
         """Take in how long the last step took."""

@@ -46,6 +46,12 @@ class TrainConfig(BaseModel):
     )
     seed: int = Field(0, ge=0, description="seed of every random choice")
     device: str = Field("auto", description="auto, cpu, cuda (or cuda:1), mps")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="processor threads of work on the CPU, part of what decides its "
+        "bits; by default torch's own number",
+    )
 
 
 class Trainer:
@@ -60,6 +66,8 @@ class Trainer:
     config : TrainConfig
     stage : str
         What is being trained, passed on in the events.
+    stop_after : int, optional
+        Step at which to end as if stopped; the schedule is that of the whole training.
 
     Attributes
     ----------
@@ -75,8 +83,10 @@ class Trainer:
         config: TrainConfig,
         *,
         stage: str = "",
+        stop_after: int | None = None,
     ) -> None:
         self.config, self.stage = config, stage
+        self._stop_after = stop_after
         self.device = pick_device(config.device)
         self.method = method.to(self.device)
         self.method.random.manual_seed(config.seed)
@@ -86,6 +96,9 @@ class Trainer:
         self.seconds = 0.0
         self._bad_steps = 0
         self._damping = 1.0
+        # What was drawn for a step that was stopped, and the sampler's state before.
+        self._drawn: tuple[Tensor, Tensor | None] | None = None
+        self._before_draw: dict[str, Any] = {}
         self._steps = config.steps
         if config.steps is None and config.seconds is None:
             self._steps = method.config.steps
@@ -103,6 +116,14 @@ class Trainer:
         by_time = self.seconds / self.config.seconds if self.config.seconds else 0.0
         return min(1.0, max(by_steps, by_time))
 
+    @property
+    def done(self) -> float:
+        """Part of the work done: there is less where it is to be stopped early."""
+        if self._stop_after is None:
+            return self.fraction
+        part = self.step / self._stop_after if self._stop_after else 1.0
+        return min(1.0, max(self.fraction, part))
+
     def run(self, stop: threading.Event | None = None) -> Iterator[TrainEvent]:
         """Train until done or told to stop.
 
@@ -110,7 +131,7 @@ class Trainer:
         ----------
         stop : threading.Event, optional
             Set it from anywhere; training ends within a second, and the averaged
-            weights are good.
+            weights are good. Run again, it goes on as if it had not been stopped.
 
         Yields
         ------
@@ -119,8 +140,11 @@ class Trainer:
         """
         stop = stop or threading.Event()
         meter = _Meter(self)
-        threads = Threads(adapt=self.device.type == "cpu" and self._steps is None)
-        while self.fraction < 1 and not stop.is_set():
+        by_clock = self._steps is None and self.config.threads is None
+        threads = Threads(
+            adapt=by_clock and self.device.type == "cpu", count=self.config.threads
+        )
+        while self.done < 1 and not stop.is_set():
             started = time.perf_counter()
             with threads.used():
                 terms = self._advance(stop)
@@ -141,12 +165,14 @@ class Trainer:
         rate = SCHEDULES[self.method.config.schedule](progress) * self._damping
         for group in self._optimizer.param_groups:
             group["lr"] = self.method.config.learning_rate * rate
-        noisy, weight = self.patches.draw()
+        noisy, weight = self._draw()
+        random = self.method.random.get_state()
         self._optimizer.zero_grad()
         total: dict[str, Tensor] = {}
         with mixed_precision(self.device, getattr(self.method.config, "width", None)):
             for terms in self.method.losses(noisy, progress, weight):
                 if stop.is_set():
+                    self.method.random.set_state(random)
                     return {}
                 torch.stack(list(terms.values())).sum().backward()
                 for name, term in terms.items():
@@ -155,7 +181,15 @@ class Trainer:
             self._optimizer.step()
             self._average()
         self.step += 1
+        self._drawn = None
         return total
+
+    def _draw(self) -> tuple[Tensor, Tensor | None]:
+        """Crops for this step: those of a step that was stopped are taken again."""
+        if self._drawn is None:
+            self._before_draw = self.patches.state()
+            self._drawn = self.patches.draw()
+        return self._drawn
 
     def _is_finite_step(self) -> bool:
         """Clip the gradient; a step that is not finite is skipped, ten undo more."""
@@ -207,7 +241,7 @@ class Trainer:
             "seconds": self.seconds,
             "damping": self._damping,
             "bad_steps": self._bad_steps,
-            "patches": self.patches.state(),
+            "patches": self._before_draw if self._drawn else self.patches.state(),
         }
         return tensors, numbers
 
@@ -242,6 +276,7 @@ class Trainer:
         self.step, self.seconds = numbers["step"], numbers["seconds"]
         self._damping, self._bad_steps = numbers["damping"], numbers["bad_steps"]
         self.patches.restore(numbers["patches"])
+        self._drawn = None
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -284,7 +319,7 @@ class _Meter:
             for name in (self._terms[0] if self._terms else ())
         }
         self._terms, self._since = [], now
-        done = trainer.fraction
+        done = trainer.done
         left = trainer.seconds * (1 - done) / done if done else float("inf")
         return Progress(
             trainer.step, done, trainer.seconds, left, self._rate, means, trainer.stage
