@@ -1,0 +1,541 @@
+"""State of one dock, without widgets: what was chosen, learned and made of it.
+
+Widgets call its methods and listen to its events; they keep nothing themselves. All
+methods are called on the GUI thread and return at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from psygnal import Signal, SignalGroup
+
+from napari_blindsound.gui import live
+from napari_blindsound.gui.failure import Failure, explain
+from napari_blindsound.gui.live import Controls, Prepared, Preview, Request, Trained
+from napari_blindsound.gui.preferences import Preferences, preferences
+from napari_blindsound.gui.worker import Worker
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from napari_blindsound.gui.data import Data
+    from napari_blindsound.gui.failure import Step
+    from napari_blindsound.images.volume import Volume
+    from napari_blindsound.inference.denoiser import Denoiser
+    from napari_blindsound.inference.store import WriteConfig
+    from napari_blindsound.pace import Pace
+    from napari_blindsound.quality.preflight import Glance
+    from napari_blindsound.recipe import Recipe, Training
+
+DEFAULT_SECONDS = 60.0
+
+
+class State(StrEnum):
+    """How far the user has come."""
+
+    EMPTY = "empty"
+    DATA = "data"
+    READY = "ready"
+    TRAINING = "training"
+    PAUSED = "paused"
+    TRAINED = "trained"
+    APPLYING = "applying"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train, as chosen in the dock.
+
+    Parameters
+    ----------
+    method, preset : str
+    settings : mapping
+        Changes to the preset.
+    unit : {"seconds", "steps", "preset"}
+        What `amount` counts; "preset" takes the preset's number of steps.
+    amount : float
+    seed : int
+    device : str
+    """
+
+    method: str = "blind2unblind"
+    preset: str = "fast"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    unit: Literal["seconds", "steps", "preset"] = "seconds"
+    amount: float = DEFAULT_SECONDS
+    seed: int = 0
+    device: str = "auto"
+
+    def recipe(self, data: Data, pace: Pace | None) -> Recipe:
+        """The training, by a number of steps, so that it can be repeated.
+
+        Raises
+        ------
+        ValueError
+            If a setting does not fit.
+        """
+        from napari_blindsound.recipe import Recipe
+        from napari_blindsound.training.trainer import TrainConfig
+
+        steps = int(self.amount) if self.unit == "steps" else None
+        if self.unit == "seconds" and pace is not None:
+            steps = pace.steps_for(self.amount)
+        recipe = Recipe(
+            method=self.method,
+            preset=self.preset,
+            settings=dict(self.settings),
+            channels=data.channels,
+            train=TrainConfig(
+                steps=steps,
+                seed=self.seed,
+                device=self.device,
+                threads=pace.threads if pace is not None else None,
+            ),
+        )
+        recipe.config()
+        return recipe
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the data look like at a glance."""
+
+    glances: tuple[Glance, ...]
+    advice: tuple[str, ...]
+
+
+class Events(SignalGroup):
+    """What widgets listen to; all are emitted on the GUI thread."""
+
+    changed = Signal()
+    progressed = Signal(object)
+    previewed = Signal(object)
+    written = Signal(object)
+    applied = Signal(object)
+    failed = Signal(object)
+    said = Signal(str)
+
+
+class Session:
+    """One dock's state.
+
+    Attributes
+    ----------
+    events : Events
+        ``changed`` after anything below has; ``progressed`` with each `Progress` of a
+        training, ``previewed`` with a `Preview`, ``written`` with a `WriteEvent`,
+        ``applied`` with the path of a complete result, ``failed`` with a `Failure` or
+        None when it is over, ``said`` with a word on what goes on.
+    state : State
+    data : Data or None
+    checked : Checked or None
+    plan : Plan
+    recipe : Recipe or None
+        Of the training that runs or ran.
+    pace : Pace or None
+    denoiser : Denoiser or None
+    model_path : Path or None
+        Where the model was saved to or loaded from.
+    blend : float or None
+        Weight of the second of the method's two ends; None for its best estimate.
+    failure : Failure or None
+    """
+
+    def __init__(self, chosen: Preferences | None = None) -> None:
+        self.preferences = chosen or preferences()
+        self.events = Events()
+        self.state = State.EMPTY
+        self.data: Data | None = None
+        self.checked: Checked | None = None
+        self.plan = Plan(device=self.preferences.device)
+        self.recipe: Recipe | None = None
+        self.pace: Pace | None = None
+        self.denoiser: Denoiser | None = None
+        self.model_path: Path | None = None
+        self.blend: float | None = None
+        self.failure: Failure | None = None
+        self.training: Training | None = None
+        self.controls = Controls(self.preferences.preview_seconds)
+        self._workers: dict[Literal["main", "check", "paint"], Worker] = {}
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something runs that Stop ends."""
+        return self.state in (State.TRAINING, State.PAUSED, State.APPLYING)
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether a training was stopped before its end."""
+        training = self.training
+        return training is not None and training.reason == "stopped"
+
+    def choose(self, data: Data | None) -> None:
+        """Take other data; what was learned from the last ones goes, unless saved."""
+        self._refuse_while_busy()
+        self.reset()
+        self.data, self.checked, self.pace = data, None, None
+        self._to(State.EMPTY if data is None else State.DATA)
+        if data is not None:
+            self.check()
+
+    def restrict(self, ranges: Mapping[str, slice]) -> None:
+        """Train on a part; the model learned so far stays."""
+        self._refuse_while_busy()
+        if self.data is not None and ranges != self.data.ranges:
+            self.data = replace(self.data, ranges=dict(ranges))
+            self.check()
+            self.events.changed.emit()
+
+    def set_plan(self, plan: Plan) -> None:
+        """Choose how to train next time."""
+        if plan == self.plan:
+            return
+        same = replace(plan, unit=self.plan.unit, amount=self.plan.amount) == self.plan
+        self.plan = plan
+        if not same:
+            self.pace = None
+        self.events.changed.emit()
+
+    def check(self) -> None:
+        """Look at the data, and measure the speed."""
+        if self.data is not None:
+            self.checked = None
+            work = partial(_checking, self.data, self.plan)
+            self._run("check", work, self._on_checked, "check")
+
+    def start(self) -> None:
+        """Train from the beginning."""
+        self._refuse_while_busy()
+        if self.data is None:
+            return
+        self.reset()
+        self._stop_worker("check")
+        work = partial(_training, self.data, self.plan, self.pace, self.controls)
+        self._to(State.TRAINING)
+        self.events.said.emit("reading patches…")
+        self._run("main", work, self._on_trained, "train")
+
+    def pause(self) -> None:
+        """Let the training wait."""
+        if self.state is State.TRAINING:
+            self.controls.pause.set()
+            self._to(State.PAUSED)
+
+    def go_on(self) -> None:
+        """Continue a training that was paused or stopped."""
+        self.controls.pause.clear()
+        if self.state is State.PAUSED:
+            self._to(State.TRAINING)
+        elif self.can_go_on and self.data is not None and self.training is not None:
+            self._to(State.TRAINING)
+            work = partial(live.watched, self.data, self.training, self.controls)
+            self._run("main", work, self._on_trained, "train")
+
+    def stop(self) -> None:
+        """End what runs within a second; what was learned or written stays."""
+        self._stop_worker("main")
+
+    def reset(self) -> None:
+        """Forget what was learned."""
+        self._refuse_while_busy()
+        self._stop_worker("paint")
+        self.denoiser = self.model_path = self.blend = None
+        self._clear_failure()
+        self._untrained()
+
+    def _untrained(self) -> None:
+        if self.training is not None:
+            self.training.close()
+        self.training = self.recipe = None
+        self.controls.pause.clear()
+        if self.denoiser is not None:
+            self._to(State.TRAINED)
+        elif self.data is None:
+            self._to(State.EMPTY)
+        else:
+            self._to(State.DATA if self.checked is None else State.READY)
+
+    def look(self, request: Request | None) -> None:
+        """Want what is looked at denoised; None ends it."""
+        self.controls.ask(request)
+        self._paint()
+
+    def set_blend(self, weight: float | None) -> None:
+        """Mix the method's two ends in all that is made from now on."""
+        self.blend = weight
+        self.events.changed.emit()
+
+    def model(self) -> Denoiser | None:
+        """The model as it is applied: with the blend chosen."""
+        if self.denoiser is None or self.blend is None:
+            return self.denoiser
+        return self.denoiser.with_output(blend=self.blend)
+
+    def save_model(self, path: Path) -> None:
+        """Write the model; a failure is told, and nothing lost."""
+        model = self.model()
+        if model is None:
+            return
+        try:
+            self.model_path = model.save(path)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the user must know
+            self._fail(explain(error, "apply"))
+        else:
+            self.events.said.emit(f"model saved as {path.name}")
+            self.events.changed.emit()
+
+    def load_model(self, path: Path) -> None:
+        """Take a model from a file instead of training one."""
+        self._refuse_while_busy()
+        self._clear_failure()
+        work = partial(_loading, path, self.plan.device)
+        self._run("main", work, partial(self._on_loaded, path), "apply")
+
+    def write(
+        self, targets: Sequence[tuple[Volume, Path]], config: WriteConfig, command: str
+    ) -> None:
+        """Denoise images to disk, one after another."""
+        self._refuse_while_busy()
+        model = self.model()
+        if model is None:
+            return
+        self._clear_failure()
+        self._to(State.APPLYING)
+        work = partial(_writing, model, tuple(targets), config, command)
+        self._run("main", work, self._on_written, "apply")
+
+    def fail(self, error: BaseException, step: Step) -> None:
+        """Tell what went wrong in a widget."""
+        self._fail(explain(error, step))
+
+    def close(self, seconds: float = 0.0) -> None:
+        """End all work and free the model.
+
+        Parameters
+        ----------
+        seconds : float
+            How long to wait for the threads.
+        """
+        self.controls.ask(None)
+        self.controls.pause.clear()
+        workers = list(self._workers.values())
+        self._workers.clear()
+        for worker in workers:
+            worker.stop()
+        for worker in workers:
+            worker.join(seconds)
+        if self.training is not None:
+            self.training.close()
+        self.training = self.denoiser = self.data = self.checked = None
+        self.state = State.EMPTY
+
+    def _run(
+        self,
+        place: Literal["main", "check", "paint"],
+        work: Callable[[threading.Event], Iterator[object]],
+        on_event: Callable[[object], None],
+        step: Step,
+    ) -> None:
+        """Work in a thread; what it tells counts only while it is the last one."""
+        self._stop_worker(place)
+        worker = Worker(work)
+        self._workers[place] = worker
+
+        def current() -> bool:
+            return self._workers.get(place) is worker
+
+        def event(content: object) -> None:
+            if current():
+                on_event(content)
+
+        def failed(error: BaseException) -> None:
+            if current():
+                self._on_failed(error, step)
+
+        def finished() -> None:
+            if current():
+                del self._workers[place]
+                self._on_finished(place)
+
+        worker.event.connect(event)
+        worker.failed.connect(failed)
+        worker.finished.connect(finished)
+        worker.start()
+
+    def _stop_worker(self, place: Literal["main", "check", "paint"]) -> None:
+        if place != "main":
+            worker = self._workers.pop(place, None)
+        else:
+            # Its last words are still wanted: the model, or how far it came.
+            worker = self._workers.get(place)
+        if worker is not None:
+            worker.stop()
+
+    def _on_checked(self, event: object) -> None:
+        if isinstance(event, Checked):
+            self.checked = event
+            if self.state is State.DATA:
+                self._to(State.READY)
+            else:
+                self.events.changed.emit()
+        else:
+            self.pace = event  # type: ignore[assignment] # the only other event
+            self.events.changed.emit()
+
+    def _on_trained(self, event: object) -> None:
+        if isinstance(event, Prepared):
+            self.training, self.recipe = event.training, event.recipe
+            self.pace = event.pace
+            self.events.changed.emit()
+        elif isinstance(event, Preview):
+            self.events.previewed.emit(event)
+        elif isinstance(event, Trained):
+            self._learned(event.denoiser)
+        else:
+            self.events.progressed.emit(event)
+
+    def _learned(self, denoiser: Denoiser) -> None:
+        training = self.training
+        if not all(denoiser.provenance["steps"]):
+            self._untrained()
+            self.events.said.emit("stopped before anything was learned")
+            return
+        self.denoiser = denoiser
+        if training is not None and training.reason == "done":
+            training.close()
+        self.controls.pause.clear()
+        self._to(State.TRAINED)
+        self._paint()
+
+    def _on_loaded(self, path: Path, event: object) -> None:
+        self.reset()
+        self.denoiser = event  # type: ignore[assignment] # the only event
+        self.model_path = path
+        self._to(State.TRAINED)
+        self._paint()
+
+    def _on_written(self, event: object) -> None:
+        self.events.written.emit(event)
+        path = getattr(event, "path", None)
+        if path is not None:
+            self._to(State.DONE)
+            self.events.applied.emit(path)
+
+    def _on_failed(self, error: BaseException, step: Step) -> None:
+        self._fail(explain(error, step))
+        if self.state in (State.TRAINING, State.PAUSED):
+            # What was learned until then is good.
+            if self.training is not None:
+                self._learned(self.training.denoiser())
+            else:
+                self._untrained()
+
+    def _on_finished(self, place: Literal["main", "check", "paint"]) -> None:
+        if place == "main" and self.is_busy:
+            self._to(State.TRAINED if self.denoiser is not None else State.DATA)
+        if place == "paint" and self.controls.is_new:
+            self._paint()
+
+    def _paint(self) -> None:
+        """Denoise what is looked at, unless a training does."""
+        training = self.state in (State.TRAINING, State.PAUSED)
+        if training or self.data is None or self.denoiser is None:
+            return
+        if self.controls.request is None or "paint" in self._workers:
+            return
+        work = partial(_painting, self.data, self.denoiser, self.controls)
+        self._run("paint", work, self.events.previewed.emit, "train")
+
+    def _fail(self, failure: Failure) -> None:
+        self.failure = failure
+        self.events.failed.emit(failure)
+
+    def _clear_failure(self) -> None:
+        if self.failure is not None:
+            self.failure = None
+            self.events.failed.emit(None)
+
+    def _refuse_while_busy(self) -> None:
+        if self.is_busy:
+            msg = f"stop first: the dock is {self.state}"
+            raise RuntimeError(msg)
+
+    def _to(self, state: State) -> None:
+        self.state = state
+        self.events.changed.emit()
+
+
+def _checking(
+    data: Data, plan: Plan, stop: threading.Event
+) -> Iterator[Checked | Pace]:
+    from napari_blindsound.quality.advice import advice
+    from napari_blindsound.quality.preflight import glances
+
+    found = glances(data.training)
+    yield Checked(tuple(found), tuple(advice(data.training, found)))
+    if not stop.is_set():
+        from napari_blindsound.pace import measure_pace
+
+        yield measure_pace([data.training], plan.recipe(data, None), stop=stop)
+
+
+def _training(
+    data: Data,
+    plan: Plan,
+    pace: Pace | None,
+    controls: Controls,
+    stop: threading.Event,
+) -> Iterator[object]:
+    from napari_blindsound.pace import measure_pace
+    from napari_blindsound.recipe import Training
+
+    if pace is None:
+        pace = measure_pace([data.training], plan.recipe(data, None), stop=stop)
+    recipe = plan.recipe(data, pace)
+    training = Training([data.training], recipe)
+    yield Prepared(training, recipe, pace)
+    yield from live.watched(data, training, controls, stop)
+
+
+def _painting(
+    data: Data, denoiser: Denoiser, controls: Controls, stop: threading.Event
+) -> Iterator[Preview]:
+    while controls.request is not None and not stop.is_set():
+        request = controls.take()
+        made = None if request is None else live.preview(data, denoiser, request)
+        if made is not None:
+            yield made
+        if not controls.is_new:
+            return
+
+
+def _loading(path: Path, device: str, stop: threading.Event) -> Iterator[Denoiser]:
+    from napari_blindsound.inference.denoiser import Denoiser
+
+    model = Denoiser.load(path, device)
+    if not stop.is_set():
+        yield model
+
+
+def _writing(
+    model: Denoiser,
+    targets: Sequence[tuple[Volume, Path]],
+    config: WriteConfig,
+    command: str,
+    stop: threading.Event,
+) -> Iterator[object]:
+    from napari_blindsound.inference.store import write
+
+    for volume, path in targets:
+        if stop.is_set():
+            return
+        yield from write(
+            model, volume, path, config, stop=stop, provenance={"command": command}
+        )
