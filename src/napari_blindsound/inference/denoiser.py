@@ -17,9 +17,9 @@ from napari_blindsound import methods as registry
 from napari_blindsound.errors import ModelError, ModelMismatchError
 from napari_blindsound.images.axes import Axes
 from napari_blindsound.images.volume import Volume
+from napari_blindsound.inference.estimate import Estimate
 from napari_blindsound.inference.tiling import denoise_region
 from napari_blindsound.networks.device import mixed_precision, pick_device
-from napari_blindsound.networks.symmetry import TURNS, turned, turned_back
 from napari_blindsound.training.checkpoint import (
     load_tensors,
     prefixed,
@@ -71,8 +71,7 @@ class Denoiser:
     Raises
     ------
     ModelError
-        If the method has no such output, or nothing to blend, or the blend is not
-        between 0 and 1.
+        If the method has no such estimate.
     """
 
     def __init__(
@@ -86,17 +85,8 @@ class Denoiser:
         device: str = "auto",
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
-        self.output = output or methods[0].outputs[0]
-        if self.output not in methods[0].outputs:
-            msg = (
-                f"{methods[0].title} has no output {self.output!r}; choose one of "
-                f"{', '.join(methods[0].outputs)}"
-            )
-            raise ModelError(msg)
-        self.blend = blend
-        if blend is not None:
-            _check_blend(type(methods[0]), blend)
-        self.turns = turns
+        output = output or methods[0].outputs[0]
+        self._estimate = Estimate(type(methods[0]), output, blend, turns)
         self.device = pick_device(device)
         self.methods = tuple(
             method.to(self.device).eval().requires_grad_(requires_grad=False)
@@ -110,6 +100,21 @@ class Denoiser:
     def method(self) -> type[Method]:
         """The method that was trained."""
         return type(self.methods[0])
+
+    @property
+    def output(self) -> str:
+        """Which of the method's estimates is returned, unless there is a blend."""
+        return self._estimate.output
+
+    @property
+    def blend(self) -> float | None:
+        """Weight of the second of the method's ends; None where it is not asked for."""
+        return self._estimate.blend
+
+    @property
+    def turns(self) -> bool:
+        """Whether results are means over the eight orientations."""
+        return self._estimate.turns
 
     @property
     def trained_blend(self) -> float | None:
@@ -222,7 +227,7 @@ class Denoiser:
         turns: bool | None = None,
         blend: float | None = None,
     ) -> Denoiser:
-        """The same model, returning another of its method's estimates.
+        """The same model, returning another estimate; what is not given stays.
 
         The weights are shared, not copied. A slider asks for both ``method.ends`` once
         and mixes them itself: ``(1 - blend) * first + blend * second``.
@@ -230,18 +235,16 @@ class Denoiser:
         Parameters
         ----------
         output : str, optional
-            Name of the estimate, in place of any blend; as before if not given.
+            Name of the estimate, in place of any blend.
         turns : bool, optional
-            Whether to average over the eight orientations; as before if not given.
+            Whether to average over the eight orientations.
         blend : float, optional
-            Weight of the second of the method's two ends, from 0 to 1; as before if
-            neither it nor `output` is given.
+            Weight of the second of the method's two ends, from 0 to 1.
 
         Raises
         ------
         ModelError
-            If the method has no such output, or nothing to blend, or the blend is not
-            between 0 and 1, or both an output and a blend are asked for.
+            If the method has no such estimate, or an output and a blend are asked for.
         """
         if output and blend is not None:
             msg = f"output {output!r} and blend {blend} exclude each other: give one"
@@ -293,26 +296,8 @@ class Denoiser:
 
     def _forward(self, method: Method, normalized: Tensor, halo: int) -> Tensor:
         width = getattr(method.config, "width", None)
-        noisy = normalized.to(self.device)
-        orientations = range(TURNS) if self.turns else range(1)
-        parts = []
         with mixed_precision(self.device, width):
-            for turn in orientations:
-                seen = turned(noisy, turn)
-                parts.append(turned_back(self._estimate(method, seen, halo), turn))
-        return torch.stack(parts).mean(0).cpu() if self.turns else parts[0].cpu()
-
-    def _estimate(self, method: Method, noisy: Tensor, halo: int) -> Tensor:
-        """The output, or the mixture of both ends, as float32."""
-        if self.blend is None or method.ends is None:
-            return method.denoise(noisy, halo=halo, output=self.output).float()
-        weights = (1 - self.blend, self.blend)
-        parts = [
-            weight * method.denoise(noisy, halo=halo, output=end).float()
-            for end, weight in zip(method.ends, weights, strict=True)
-            if weight
-        ]
-        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+            return self._estimate.of(method, normalized.to(self.device), halo).cpu()
 
     def _split(self, normalized: Tensor) -> tuple[Tensor, ...]:
         if len(self.methods) == 1:
@@ -364,19 +349,6 @@ class Denoiser:
             device=device,
             provenance=header["provenance"],
         )
-
-
-def _check_blend(method: type[Method], blend: float) -> None:
-    if method.ends is None:
-        msg = (
-            f"{method.title} has nothing to blend: leave the blend out, or choose an "
-            f"output of {', '.join(method.outputs)}"
-        )
-        raise ModelError(msg)
-    if not 0 <= blend <= 1:
-        first, second = method.ends
-        msg = f"a blend of {blend} is not between 0 ({first}) and 1 ({second})"
-        raise ModelError(msg)
 
 
 def _unpickle(tensors: bytes, header: dict[str, Any], device: str) -> Denoiser:
