@@ -1,10 +1,24 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
+
+# One word for both: what pytest-qt loads must be what napari loads.
+_BINDING = os.environ.get("PYTEST_QT_API") or os.environ.get("QT_API") or "pyqt6"
+os.environ |= {"PYTEST_QT_API": _BINDING, "QT_API": _BINDING}
+
+
+def pytest_addoption(pluginmanager):
+    """Where Qt cannot be loaded, pytest-qt would not let any test run."""
+    try:
+        import_module("qtpy.QtWidgets")
+    except ImportError:
+        pluginmanager.unregister(name="pytest-qt")
 
 
 @pytest.fixture
