@@ -33,6 +33,8 @@ _SHARE = 10
 """A preview is repeated after this many times the time that it took."""
 
 _NUDGE_SECONDS = 0.15  # between previews while somebody scrolls
+_JUDGED_SIDE = 192  # px of the part that quality is estimated on
+_JUDGED_SHARE = 50  # an estimate is repeated after so many times the time it took
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,22 @@ class Preview:
     noisy: npt.NDArray[np.float32]
     seconds: float
     trained_blend: float | None = None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good the model is by now, estimated without a clean image.
+
+    Parameters
+    ----------
+    step : int
+        Of the training.
+    gain : float
+        Decibels by which the error is lower than the noise; NaN if not known.
+    """
+
+    step: int
+    gain: float
 
 
 @dataclass(frozen=True)
@@ -143,7 +161,7 @@ class Controls:
 
 def watched(
     data: Data, training: Training, controls: Controls, stop: threading.Event
-) -> Iterator[TrainEvent | Preview | Trained]:
+) -> Iterator[TrainEvent | Preview | Quality | Trained]:
     """Train, or go on training, with previews.
 
     Parameters
@@ -159,14 +177,16 @@ def watched(
 
     Yields
     ------
-    Progress, Finished, Preview, Trained
+    Progress, Finished, Preview, Quality, Trained
         `Trained` last.
     """
-    clock = _Clock(controls)
+    clock, judge = _Clock(controls), _Judge(training)
     for event in training.run(stop):
         yield event
         if clock.is_due() and not stop.is_set():
             yield from clock.preview(data, training.denoiser)
+        elif judge.is_due() and not stop.is_set():
+            yield judge.quality(event.step)
         while controls.pause.is_set() and not stop.is_set():
             if controls.wait(0.1):
                 yield from clock.preview(data, training.denoiser)
@@ -218,3 +238,42 @@ class _Clock:
         self._cost = time.perf_counter() - self._last
         if made is not None:
             yield made
+
+
+class _Judge:
+    """Estimates the quality now and then, always on the same pixels."""
+
+    def __init__(self, training: Training) -> None:
+        self._training = training
+        self._next = time.perf_counter() + 1.0
+        self._noisy: npt.NDArray[np.generic] | None = None
+
+    def is_due(self) -> bool:
+        return time.perf_counter() >= self._next
+
+    def quality(self, step: int) -> Quality:
+        from napari_blindsound.quality.estimate import estimated_gain
+
+        started = time.perf_counter()
+        if self._noisy is None:
+            self._noisy = self._middle()
+        gain = estimated_gain(self._training.denoiser(), self._noisy)
+        now = time.perf_counter()
+        self._next = now + max(1.0, _JUDGED_SHARE * (now - started))
+        return Quality(step, gain)
+
+    def _middle(self) -> npt.NDArray[np.generic]:
+        """The middle of the middle plane, (C, H, W)."""
+        image = self._training.images[0]
+        plane = image.plane(image.n_planes // 2)
+        look = Look(plane).within(_JUDGED_SIDE**2 * image.n_channels)
+        region = tuple(
+            whole if axis.name == "C" else part
+            for axis, whole, part in zip(image.axes, plane, look.region, strict=True)
+        )
+        pixels = image.read(region)
+        names = image.axes.names
+        order = sorted(range(len(names)), key=lambda i: "TZCYX".index(names[i]))
+        return pixels.transpose(order).reshape(
+            -1, *(pixels.shape[names.index(name)] for name in "YX")
+        )

@@ -29,11 +29,14 @@ if TYPE_CHECKING:
     from napari_blindsound.images.volume import Volume
     from napari_blindsound.inference.denoiser import Denoiser
     from napari_blindsound.inference.store import WriteConfig
+    from napari_blindsound.methods.base import Method
     from napari_blindsound.pace import Pace
     from napari_blindsound.quality.preflight import Glance
     from napari_blindsound.recipe import Recipe, Training
 
 DEFAULT_SECONDS = 60.0
+
+_Place = Literal["main", "check", "paint", "import"]
 
 
 class State(StrEnum):
@@ -146,6 +149,8 @@ class Session:
     blend : float or None
         Weight of the second of the method's two ends; None for its best estimate.
     failure : Failure or None
+    methods : mapping of str to type of Method
+        By name; empty until they have been imported, which takes seconds.
     """
 
     def __init__(self, chosen: Preferences | None = None) -> None:
@@ -162,8 +167,9 @@ class Session:
         self.blend: float | None = None
         self.failure: Failure | None = None
         self.training: Training | None = None
+        self.methods: Mapping[str, type[Method]] = {}
         self.controls = Controls(self.preferences.preview_seconds)
-        self._workers: dict[Literal["main", "check", "paint"], Worker] = {}
+        self._workers: dict[_Place, Worker] = {}
 
     @property
     def is_busy(self) -> bool:
@@ -177,13 +183,18 @@ class Session:
         return training is not None and training.reason == "stopped"
 
     def choose(self, data: Data | None) -> None:
-        """Take other data; what was learned from the last ones goes, unless saved."""
+        """Take other data; the model learned so far stays, and can be applied to it."""
         self._refuse_while_busy()
-        self.reset()
+        self._clear_failure()
         self.data, self.checked, self.pace = data, None, None
-        self._to(State.EMPTY if data is None else State.DATA)
+        self._stop_worker("check")
+        self._untrained()
         if data is not None:
             self.check()
+
+    def prepare(self) -> None:
+        """Import what is large while the user looks around."""
+        self._run("import", _importing, self._on_imported, "train")
 
     def restrict(self, ranges: Mapping[str, slice]) -> None:
         """Train on a part; the model learned so far stays."""
@@ -338,7 +349,7 @@ class Session:
 
     def _run(
         self,
-        place: Literal["main", "check", "paint"],
+        place: _Place,
         work: Callable[[threading.Event], Iterator[object]],
         on_event: Callable[[object], None],
         step: Step,
@@ -369,7 +380,7 @@ class Session:
         worker.finished.connect(finished)
         worker.start()
 
-    def _stop_worker(self, place: Literal["main", "check", "paint"]) -> None:
+    def _stop_worker(self, place: _Place) -> None:
         if place != "main":
             worker = self._workers.pop(place, None)
         else:
@@ -377,6 +388,10 @@ class Session:
             worker = self._workers.get(place)
         if worker is not None:
             worker.stop()
+
+    def _on_imported(self, event: object) -> None:
+        self.methods = event  # type: ignore[assignment] # the only event
+        self.events.changed.emit()
 
     def _on_checked(self, event: object) -> None:
         if isinstance(event, Checked):
@@ -437,7 +452,7 @@ class Session:
             else:
                 self._untrained()
 
-    def _on_finished(self, place: Literal["main", "check", "paint"]) -> None:
+    def _on_finished(self, place: _Place) -> None:
         if place == "main" and self.is_busy:
             self._to(State.TRAINED if self.denoiser is not None else State.DATA)
         if place == "paint" and self.controls.is_new:
@@ -470,6 +485,14 @@ class Session:
     def _to(self, state: State) -> None:
         self.state = state
         self.events.changed.emit()
+
+
+def _importing(stop: threading.Event) -> Iterator[Mapping[str, type[Method]]]:
+    import napari_blindsound.pace
+    from napari_blindsound import methods
+
+    if not stop.is_set():
+        yield methods.available()
 
 
 def _checking(
