@@ -1,0 +1,127 @@
+"""What a batch is to do with every image: plain data, checked when it is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from napari_blindsound.batch.finding import RESULT, Found, stems
+from napari_blindsound.batch.stamps import digest
+from napari_blindsound.errors import AxesError
+from napari_blindsound.inference.denoiser import SUFFIX
+from napari_blindsound.inference.store import WriteConfig
+from napari_blindsound.recipe import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_blindsound.images.volume import Volume
+    from napari_blindsound.inference.denoiser import Denoiser
+
+
+class BatchConfig(BaseModel):
+    """How a batch is done."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    output: Path = Field(description="folder of the results, and of the report")
+    model: Literal["one", "each"] | Path = Field(
+        "one",
+        description="train one model for all images, or one for each, or take a file",
+    )
+    recipe: Recipe = Field(
+        Recipe(), description="how to train; its device is where a file's model runs"
+    )
+    format: Literal[".ome.zarr", ".ome.tif"] = Field(
+        ".ome.zarr", description="of the results"
+    )
+    dtype: Literal["float32", "source"] = Field(
+        "float32", description="pixels of the results: float32, or the source's own"
+    )
+    overwrite: bool = Field(
+        False,
+        description="replace results, and the model for all, that were made otherwise; "
+        "those that are as they would be made again are kept in any case",
+    )
+    turns: bool = Field(
+        False, description="denoise in all eight orientations and take the mean"
+    )
+    blend: float | None = Field(
+        None, ge=0, le=1, description="weight of the second of the method's two ends"
+    )
+    estimate: str | None = Field(
+        None, description="which of the method's estimates; its default if not given"
+    )
+    axes: str | None = Field(
+        None, description="what the axes mean, where the files do not say"
+    )
+    channel: str | None = Field(
+        None, description="take one channel only: its number, or its name"
+    )
+    image: int | None = Field(
+        None, ge=0, description="which image, where a file holds several"
+    )
+
+    def results(self, images: Sequence[Found]) -> list[Path]:
+        """Where the result of each image goes; no two are the same."""
+        return [
+            self.output / stem.with_name(f"{stem.name}{RESULT}{self.format}")
+            for stem in stems(images)
+        ]
+
+    def model_beside(self, result: Path) -> Path:
+        """Where the model of one image is kept."""
+        name = result.name.removesuffix(f"{RESULT}{self.format}")
+        return result.with_name(f"{name}{SUFFIX}")
+
+    def open(self, image: Found) -> Volume:
+        """Open an image as the configuration says.
+
+        Raises
+        ------
+        BlindsoundError
+            If it cannot be read, or has no such channel.
+        """
+        volume = image.open(self.axes, self.image)
+        return volume if self.channel is None else _one_channel(volume, self.channel)
+
+    def applied(self, model: Denoiser) -> Denoiser:
+        """The model, returning the estimate that was asked for."""
+        if self.estimate is None and self.blend is None and not self.turns:
+            return model
+        return model.with_output(self.estimate, turns=self.turns, blend=self.blend)
+
+    def writing(self) -> WriteConfig:
+        """How results are stored."""
+        return WriteConfig(dtype=self.dtype, overwrite=self.overwrite)
+
+    @property
+    def training_key(self) -> str:
+        """Name of how models are trained: where, makes no difference."""
+        return digest(
+            self.recipe.model_dump(mode="json", exclude={"train": {"device"}})
+        )
+
+    @property
+    def result_key(self) -> str:
+        """Name of all that decides on a result, besides its source and its model."""
+        names = {"dtype", "turns", "blend", "estimate", "axes", "channel", "image"}
+        return digest(self.model_dump(mode="json", include=names))
+
+
+def _one_channel(volume: Volume, wanted: str) -> Volume:
+    if "C" not in volume.axes:
+        return volume
+    names, count = volume.channel_names, volume.n_channels
+    if wanted in names:
+        return volume.select(C=names.index(wanted))
+    if wanted.isdecimal() and int(wanted) < count:
+        return volume.select(C=int(wanted))
+    named = f", or a name: {', '.join(names)}" if names else ""
+    msg = (
+        f"{volume.name} has no channel {wanted!r}; give a number from 0 to "
+        f"{count - 1}{named}"
+    )
+    raise AxesError(msg)

@@ -1,0 +1,265 @@
+"""The run of a batch: one image after the other, each told from beginning to end.
+
+At most one image is open, but while a model is trained on several. Whatever goes wrong
+with one is told in its row, and the next one begins. Stopped or cut off, the next run
+goes on: what is done is left alone, models are kept, and so are half-written results.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_blindsound.batch.learning import Place
+from napari_blindsound.batch.rows import Report, RowEvent, noise_text, sentence
+from napari_blindsound.batch.shared import shared_model
+from napari_blindsound.batch.stamps import KEY, digest, fingerprint, result_stamp
+from napari_blindsound.errors import BlindsoundError, OutputExistsError
+from napari_blindsound.inference.destination import output_errors
+from napari_blindsound.inference.store import write
+from napari_blindsound.quality.preflight import glances
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+    from pathlib import Path
+
+    from napari_blindsound.batch.config import BatchConfig
+    from napari_blindsound.batch.finding import Found
+    from napari_blindsound.batch.rows import State
+    from napari_blindsound.images.volume import Volume
+    from napari_blindsound.inference.denoiser import Denoiser
+    from napari_blindsound.quality.preflight import Glance
+    from napari_blindsound.training.events import Progress
+
+log = logging.getLogger(__name__)
+
+
+def run_batch(
+    images: Sequence[Found],
+    config: BatchConfig,
+    *,
+    stop: threading.Event | None = None,
+    command: str | None = None,
+) -> Iterator[RowEvent]:
+    """Denoise many images, one after the other.
+
+    A result that is there, and was made by the same model or recipe from the same files
+    as now, is skipped.
+
+    Parameters
+    ----------
+    images : sequence of Found
+        What :func:`~napari_blindsound.batch.find_images` found.
+    config : BatchConfig
+        What to do with each.
+    stop : threading.Event, optional
+        Set it from anywhere to end within a second.
+    command : str, optional
+        The command line that does the same, stored with each result.
+
+    Yields
+    ------
+    RowEvent
+        At most ten a second while one thing is done. The last one of each row that was
+        begun has a state in ``FINAL``; rows after a stop are not begun.
+
+    Raises
+    ------
+    ModelError, ModelNotFoundError
+        If the model file cannot be used.
+    OutputError
+        If the output folder cannot be made.
+    OutputExistsError
+        If another model for all lies there, and may not be replaced.
+    BlindsoundError
+        If no model for all can be trained.
+    """
+    run = _Run(tuple(images), config, stop or threading.Event(), command)
+    yield from run.events()
+
+
+@dataclass
+class _Row:
+    """What is known of the row that is being worked on."""
+
+    number: int
+    result: Path
+    started: float
+    noise: Sequence[Glance] = ()
+
+    def event(
+        self,
+        state: State,
+        fraction: float = 0.0,
+        left: float | None = None,
+        *,
+        message: str = "",
+        path: Path | None = None,
+    ) -> RowEvent:
+        return RowEvent(
+            self.number,
+            state,
+            fraction,
+            time.monotonic() - self.started,
+            left,
+            message,
+            noise_text(self.noise),
+            path=path,
+        )
+
+    def training(self, progress: Progress) -> RowEvent:
+        return self.event("training", progress.fraction, progress.seconds_left)
+
+
+@dataclass
+class _Run:
+    images: tuple[Found, ...]
+    config: BatchConfig
+    stop: threading.Event
+    command: str | None
+
+    def events(self) -> Iterator[RowEvent]:
+        folder = self.config.output
+        self.config.recipe.config()
+        with output_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        report = Report(folder)
+        results = self.config.results(self.images)
+        failed: set[int] = set()
+        shared = None
+        if self.config.model != "each":
+            told = shared_model(self.images, self.config, self.stop)
+            shared = yield from self._noted(told, report, failed)
+            if shared is None:
+                return
+        for number, image in enumerate(self.images):
+            if self.stop.is_set():
+                return
+            if number in failed:
+                continue
+            row = _Row(number, results[number], time.monotonic())
+            for event in self._guarded(row, image, shared):
+                if event.is_final and event.state != "skipped":
+                    report.add(str(image.path), event, row.noise)
+                yield event
+
+    def _noted(
+        self,
+        events: Generator[RowEvent, None, Denoiser | None],
+        report: Report,
+        failed: set[int],
+    ) -> Generator[RowEvent, None, Denoiser | None]:
+        """Note the rows that fail before their turn, while the model is made."""
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as end:
+                model: Denoiser | None = end.value
+                return None if model is None else self.config.applied(model)
+            if event.row is not None:
+                failed.add(event.row)
+                report.add(str(self.images[event.row].path), event)
+            yield event
+
+    def _guarded(
+        self, row: _Row, image: Found, shared: Denoiser | None
+    ) -> Iterator[RowEvent]:
+        """Events of one row, of which nothing that goes wrong gets out."""
+        try:
+            yield from self._row(row, image, shared)
+        except Exception as error:
+            log.debug("%s failed", image.path, exc_info=True)
+            # Their variables hold the image.
+            traceback.clear_frames(error.__traceback__)
+            yield row.event("failed", message=sentence(error, image.name))
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+    def _row(
+        self, row: _Row, image: Found, shared: Denoiser | None
+    ) -> Iterator[RowEvent]:
+        source = fingerprint(image)
+        model = self.config.training_key if shared is None else shared.revision
+        stamp = digest([source, model, self.config.result_key])
+        if self._is_made(row.result, stamp):
+            path = row.result
+            yield row.event("skipped", 1.0, message="already done", path=path)
+            return
+        yield row.event("reading")
+        volume = self.config.open(image)
+        with suppress(BlindsoundError):  # whatever it is will stop those who need it
+            row.noise = glances(volume)
+        denoiser = shared
+        if denoiser is None:
+            denoiser = yield from self._own_model(row, volume, source)
+        if denoiser is not None:
+            yield from self._denoised(row, volume, denoiser, stamp)
+
+    def _is_made(self, result: Path, stamp: str) -> bool:
+        """Whether a result needs no making.
+
+        Raises
+        ------
+        OutputExistsError
+            If something else lies there and may not be replaced.
+        """
+        if not result.exists():
+            return False
+        if result_stamp(result) == stamp:
+            return True
+        if self.config.overwrite:
+            return False
+        msg = (
+            f"{result} exists, and was made by another model or from another version "
+            f"of the image: choose another folder, or ask to overwrite it"
+        )
+        raise OutputExistsError(msg)
+
+    def _own_model(
+        self, row: _Row, volume: Volume, source: str
+    ) -> Generator[RowEvent, None, Denoiser | None]:
+        """Find or train the model of one image; None if stopped."""
+        config = self.config
+        beside = config.model_beside(row.result)
+        place = Place(beside, config.training_key, (source,), config.overwrite)
+        model = place.find(config.recipe.train.device)
+        if model is None:
+            yield row.event("training")
+            model = yield from place.learn(
+                [volume], config.recipe, row.training, self.stop
+            )
+        if model is None:
+            yield row.event("stopped", message="goes on from here next time")
+            return None
+        return config.applied(model)
+
+    def _denoised(
+        self, row: _Row, volume: Volume, denoiser: Denoiser, stamp: str
+    ) -> Iterator[RowEvent]:
+        provenance = {KEY: stamp}
+        if self.command is not None:
+            provenance["command"] = self.command
+        yield row.event("denoising")
+        for told in write(
+            denoiser,
+            volume,
+            row.result,
+            self.config.writing(),
+            stop=self.stop,
+            provenance=provenance,
+        ):
+            if told.stopped:
+                yield row.event("stopped", message="goes on from here next time")
+            elif told.path is not None:
+                said = f"{told.clipped} pixels were clipped" if told.clipped else ""
+                yield row.event("done", 1.0, message=said, path=told.path)
+            else:
+                fraction = told.done / told.total
+                yield row.event("denoising", fraction, told.seconds_left)
