@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
+import shlex
+import subprocess
 from pathlib import PurePath
+from typing import TYPE_CHECKING, TypeGuard
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _ENDS = (".zarr", ".tif", ".tiff", ".ome", ".png", ".npy")
 
@@ -42,3 +49,38 @@ def file_name(image: str) -> str:
     for end in _ENDS:
         name = name.removesuffix(end)
     return "".join(c if c.isalnum() or c in "-_.+" else "_" for c in name) or "image"
+
+
+def option(name: str, value: object) -> list[str]:
+    """Words of one option for a command line.
+
+    Parameters
+    ----------
+    name : str
+        Without the hyphens before it.
+    value : object
+        None or an empty list gives no word, True and False ``--name`` and
+        ``--no-name``; a list repeats the option.
+
+    Examples
+    --------
+    >>> option("steps", 20), option("augment", False), option("offset", -1.5)
+    (['--steps', '20'], ['--no-augment'], ['--offset=-1.5'])
+    """
+    if value is None:
+        return []
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    if isinstance(value, list | tuple):
+        return [word for item in value for word in option(name, item)]
+    text = str(int(value)) if _is_whole(value) else str(value)
+    return [f"--{name}={text}"] if text.startswith("-") else [f"--{name}", text]
+
+
+def shell_line(words: Sequence[str]) -> str:
+    """Words as one line that a shell takes apart into the same words."""
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def _is_whole(value: object) -> TypeGuard[float]:
+    return isinstance(value, float) and value.is_integer() and abs(value) < 1e15

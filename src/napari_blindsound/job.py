@@ -1,0 +1,360 @@
+"""One run from image to result as data: said in one line, kept in a file, repeated.
+
+The command line and the docks both make a `Job` of what the user chose and do what it
+says, so that the same job gives the same bytes from either, on the same machine.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+import torch
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from napari_blindsound import methods
+from napari_blindsound.errors import (
+    ImageFormatError,
+    ImageNotFoundError,
+    RecipeError,
+)
+from napari_blindsound.images.frames import find_frames, match_frames
+from napari_blindsound.images.open import open_volume
+from napari_blindsound.images.parts import check_alike, part_of, with_channel
+from napari_blindsound.inference.store import WriteConfig, write
+from napari_blindsound.recipe import Recipe
+from napari_blindsound.recipe_file import read_recipe, sentence, write_recipe
+from napari_blindsound.training.threads import each_fixed
+from napari_blindsound.wording import option, shell_line
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator, Sequence
+
+    from napari_blindsound.images.volume import Volume
+    from napari_blindsound.inference.denoiser import Denoiser
+    from napari_blindsound.inference.store import WriteEvent
+
+NO_IMAGE, NO_RESULT = "IMAGE.ome.zarr", "RESULT.ome.zarr"
+"""What stands in the line for an image or a result that has no place on disk."""
+
+
+def _place(text: str, info: ValidationInfo) -> str:
+    """Absolute path, or a URL as it is."""
+    if "://" in text:
+        return text
+    folder = Path((info.context or {}).get("folder", ""))
+    return str((folder / Path(text).expanduser()).absolute())
+
+
+def _forward(span: tuple[int, int]) -> tuple[int, int]:
+    if span[0] >= span[1]:
+        msg = f"{span[0]}:{span[1]} is empty; the second number must be the larger one"
+        raise ValueError(msg)
+    return span
+
+
+Place = Annotated[str, Field(min_length=1), AfterValidator(_place)]
+_Number = Annotated[int, Field(ge=0)]
+Span = Annotated[tuple[_Number, _Number], AfterValidator(_forward)]
+"""From a position, counted from 0, up to but not including another."""
+
+
+class Job(BaseModel):
+    """What is denoised, how, and where the result goes."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", coerce_numbers_to_str=True, protected_namespaces=()
+    )
+
+    inputs: tuple[Place, ...] = Field(
+        (), description="image files, folders, patterns or URLs"
+    )
+    stack: bool = Field(
+        False, description="the inputs are the frames of one image, in this order"
+    )
+    axes: str | None = Field(
+        None, description="what the axes mean, in the file's order, such as TZYX"
+    )
+    image: int | None = Field(
+        None, ge=0, description="which image, counted from 0, where a file has several"
+    )
+    channel: str | None = Field(
+        None, min_length=1, description="the one channel to take: its number or name"
+    )
+    times: Span | None = Field(None, description="frames (T) to train on, start, stop")
+    slices: Span | None = Field(None, description="slices (Z) to train on, start, stop")
+    rows: Span | None = Field(None, description="rows (Y) to train on, start, stop")
+    columns: Span | None = Field(
+        None, description="columns (X) to train on, start, stop"
+    )
+    recipe: Recipe = Field(
+        Recipe(),
+        description="how to train; its device and threads also apply the model",
+    )
+    model_in: Place | None = Field(
+        None, description="model file to apply, in place of training one"
+    )
+    model_out: Place | None = Field(None, description="file for the model trained")
+    output: Place | None = Field(
+        None, description="place of the result; a folder for several images"
+    )
+    dtype: Literal["float32", "source"] = Field(
+        "float32", description="pixels of the result: float32, or the source's own"
+    )
+    overwrite: bool = Field(False, description="replace what lies at the places named")
+    estimate: str | None = Field(
+        None, description="which of the method's estimates; its default if not given"
+    )
+    blend: float | None = Field(
+        None, ge=0, le=1, description="weight of the second of the method's two ends"
+    )
+    turns: bool = Field(
+        False, description="denoise in all eight orientations and take the mean"
+    )
+
+    @model_validator(mode="after")
+    def _one_estimate(self) -> Self:
+        if self.estimate and self.blend is not None:
+            msg = "estimate and blend exclude each other: give one of the two"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def command(self) -> Literal["run", "train", "denoise"]:
+        """Which command does this job: apply a model, train one, or both."""
+        if self.model_in:
+            return "denoise"
+        return "train" if self.model_out and not self.output else "run"
+
+    def volumes(self) -> list[Volume]:
+        """Open the images, lazily, each with the channel asked for.
+
+        Raises
+        ------
+        RecipeError
+            If no image is named.
+        BlindsoundError
+            If one cannot be opened, or has no such channel.
+        """
+        if not self.inputs:
+            msg = "no image is named; save it to a file first, and give that"
+            raise RecipeError(msg)
+        sources = [list(self.inputs)] if self.stack else list(self.inputs)
+        volumes = [open_volume(s, axes=self.axes, image=self.image) for s in sources]
+        if self.channel is None:
+            return volumes
+        return [with_channel(volume, self.channel) for volume in volumes]
+
+    def training_volumes(self, volumes: Sequence[Volume] | None = None) -> list[Volume]:
+        """Parts of the images to train on.
+
+        Parameters
+        ----------
+        volumes : sequence of Volume, optional
+            The images, if they are open.
+
+        Raises
+        ------
+        AxesError
+            If an image has no such axis, or ends before the part begins.
+        ImageFormatError
+            If the images differ in the number of channels.
+        """
+        parts = dict(zip("TZYX", self._spans, strict=True))
+        wanted = {name: span for name, span in parts.items() if span}
+        opened = self.volumes() if volumes is None else volumes
+        check_alike(opened)
+        return [part_of(volume, wanted) for volume in opened]
+
+    def estimated(self, denoiser: Denoiser) -> Denoiser:
+        """The model, returning what the job asks for; so it is saved.
+
+        Raises
+        ------
+        ModelError
+            If its method has no such estimate.
+        """
+        return denoiser.with_output(self.estimate, blend=self.blend)
+
+    def write(
+        self,
+        denoiser: Denoiser,
+        volume: Volume,
+        place: Path | str | None = None,
+        *,
+        stop: threading.Event | None = None,
+    ) -> Iterator[WriteEvent]:
+        """Denoise one image to disk.
+
+        Parameters
+        ----------
+        denoiser : Denoiser
+            The model, whatever it returns by itself.
+        volume : Volume
+            The whole image, not only the part that was trained on.
+        place : path, optional
+            Where to, in place of `output`.
+        stop : threading.Event, optional
+            Set it to end the work.
+
+        Yields
+        ------
+        WriteEvent
+            As :func:`napari_blindsound.inference.store.write` does.
+
+        Raises
+        ------
+        BlindsoundError
+            If the model does not fit, or the result cannot be written.
+        """
+        target = place or self.output
+        if target is None:
+            msg = "there is no place for the result; name one that ends in .ome.zarr"
+            raise RecipeError(msg)
+        model = self.estimated(denoiser).with_output(turns=self.turns or None)
+        config = WriteConfig(dtype=self.dtype, overwrite=self.overwrite)
+        facts = {"command": self.command_line()}
+        events = write(model, volume, target, config, stop=stop, provenance=facts)
+        return each_fixed(events, self.recipe.train.threads)
+
+    def settled(self, denoiser: Denoiser) -> Job:
+        """The job as it was done, so that it can be repeated to the bit.
+
+        Adds the number of threads, and the steps of a training that was stopped. A
+        training by the clock cannot be repeated and is left as it is.
+
+        Parameters
+        ----------
+        denoiser : Denoiser
+            What the training made, or what was applied.
+        """
+        train, done = self.recipe.train, denoiser.provenance
+        if train.seconds is not None:
+            return self
+        threads = train.threads or torch.get_num_threads()
+        was_stopped = not self.model_in and done["ended"] == "stopped"
+        changes = {
+            "train": train.model_copy(update={"threads": threads}),
+            "stop_after": tuple(done["steps"]) if was_stopped else None,
+        }
+        recipe = self.recipe.model_copy(update=changes)
+        return self.model_copy(update={"recipe": recipe})
+
+    def command_line(self) -> str:
+        """One line for a shell that does this job, with all that is not the default."""
+        return shell_line(["blindsound", self.command, *self.words()])
+
+    def words(self) -> list[str]:
+        """What stands behind the command in :meth:`command_line`."""
+        output = self.model_out if self.command == "train" else self.output
+        words = [*(self.inputs or [NO_IMAGE])]
+        model = self.model_out if self.command == "run" else self.model_in
+        words += ["-m", model] if model else []
+        words += ["-o", output or NO_RESULT]
+        words += option("stack", self.stack or None)
+        for name in ("axes", "image", "channel"):
+            words += option(name, getattr(self, name))
+        if not self.model_in:
+            words += self._part_words()
+            words += self._recipe_words()
+        train = self.recipe.train
+        words += option("device", train.device if train.device != "auto" else None)
+        for name in ("estimate", "blend"):
+            words += option(name, getattr(self, name))
+        words += option("threads", train.threads)
+        if self.command != "train":
+            words += option("dtype", self.dtype if self.dtype != "float32" else None)
+            words += option("turns", self.turns or None)
+        return words + option("overwrite", self.overwrite or None)
+
+    def save(self, path: Path | str) -> Path:
+        """Write a recipe file, for :meth:`load` and ``blindsound repeat``.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        data = self.model_dump(mode="json", exclude_none=True)
+        return write_recipe(Path(path), data, self.command_line())
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read a recipe file.
+
+        Raises
+        ------
+        RecipeError
+            If there is none, or it is not one; the message names the field.
+        """
+        data, folder = read_recipe(Path(path)), Path(path).absolute().parent
+        try:
+            job = cls.model_validate(data, context={"folder": folder})
+        except ValidationError as error:
+            msg = f"{path}: {sentence(error)}"
+            raise RecipeError(msg) from error
+        try:
+            job.recipe.config()
+        except ValidationError as error:
+            msg = f"{path}: {sentence(error, ['recipe', 'settings'])}"
+            raise RecipeError(msg) from error
+        except ValueError as error:
+            msg = f"{path}: {error}"
+            raise RecipeError(msg) from error
+        return job
+
+    @property
+    def _spans(self) -> tuple[tuple[int, int] | None, ...]:
+        return self.times, self.slices, self.rows, self.columns
+
+    def _part_words(self) -> list[str]:
+        times, slices, rows, columns = (
+            f"{span[0]}:{span[1]}" if span else "" for span in self._spans
+        )
+        words = option("train-times", times or None)
+        words += option("train-slices", slices or None)
+        if rows or columns:
+            words += option("train-region", f"{rows or ':'},{columns or ':'}")
+        return words
+
+    def _recipe_words(self) -> list[str]:
+        recipe, train = self.recipe, self.recipe.train
+        first = next(iter(methods.find(recipe.method).Config.presets))
+        known = recipe.method != methods.DEFAULT
+        words = option("method", recipe.method if known else None)
+        words += option("preset", recipe.preset if recipe.preset != first else None)
+        words += option("channels", "joint" if recipe.channels == "joint" else None)
+        words += option("steps", train.steps) + option("seconds", train.seconds)
+        words += option("seed", train.seed or None)
+        if recipe.stop_after is not None:
+            words += option("stop-after", ",".join(map(str, recipe.stop_after)))
+        for name, value in recipe.settings.items():
+            words += option(name.replace("_", "-"), value)
+        return words
+
+
+def frames_as_inputs(paths: Sequence[Path | str]) -> tuple[tuple[str, ...], bool]:
+    """Shortest way to name the frames of one stack: `Job.inputs` and `Job.stack`.
+
+    That is their folder, or a pattern, where these are all files that it stands for;
+    otherwise the files themselves, in their order.
+    """
+    files = [Path(path).absolute() for path in paths]
+    folder = files[0].parent
+    for whole in (folder, folder / f"*{files[0].suffix}"):
+        try:
+            found = find_frames(whole) if whole is folder else match_frames(whole)
+        except (ImageFormatError, ImageNotFoundError, OSError):
+            continue
+        if found == files:
+            return (str(whole),), False
+    return tuple(map(str, files)), True

@@ -1,0 +1,111 @@
+"""Recipe files: what a job is, as YAML that people can read, change and send around."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from napari_blindsound import __version__
+from napari_blindsound.errors import RecipeError
+from napari_blindsound.inference.destination import output_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pydantic import ValidationError
+
+SUFFIX = ".yaml"
+
+_HEADER = """\
+# A recipe of napari-blindsound {version}, {date}: what was denoised, and how.
+# To do it again:  blindsound repeat FILE
+# The same bytes come out on the same machine, where steps are given and no seconds.
+# Paths may be relative to this file.
+{line}
+"""
+
+
+def write_recipe(path: Path, data: Mapping[str, Any], line: str) -> Path:
+    """Write a recipe file.
+
+    Parameters
+    ----------
+    path : Path
+        Where to.
+    data : mapping
+        Plain data.
+    line : str
+        The command line that does the same.
+
+    Returns
+    -------
+    Path
+        Where it lies.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    header = _HEADER.format(
+        version=__version__,
+        date=datetime.now(UTC).date().isoformat(),
+        # Names of files may hold anything, even the end of a line.
+        line=f"# In one line:\n#   {line}" if line.isprintable() else "#",
+    )
+    body = yaml.safe_dump(
+        dict(data),
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=None,
+        width=1000,
+    )
+    with output_errors(path):
+        path.write_text(header + body, encoding="utf-8")
+    return path
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Plain data of a recipe file, unchecked.
+
+    Raises
+    ------
+    RecipeError
+        If there is none, or it holds no fields.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"cannot read the recipe {path} ({error.strerror}); check the path"
+        raise RecipeError(msg) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        msg = f"{path} is not a recipe file ({reason}); give one that was saved"
+        raise RecipeError(msg) from error
+    if not isinstance(data, dict):
+        msg = f"{path} is not a recipe file; give one that was saved"
+        raise RecipeError(msg)
+    return data
+
+
+def sentence(error: ValidationError, below: Sequence[str] = ()) -> str:
+    """What pydantic says about the first field that is wrong, with its name.
+
+    Parameters
+    ----------
+    error : ValidationError
+        What it raised.
+    below : sequence of str
+        Names of the fields that hold what was checked.
+    """
+    first = error.errors()[0]
+    where = ".".join(map(str, [*below, *first["loc"]]))
+    if first["type"] == "extra_forbidden":
+        return f"there is no field {where}; check its spelling"
+    reason = first["msg"].removeprefix("Value error, ").replace("tuple", "list")
+    if not first["loc"]:
+        return f"{where}: {reason}" if where else reason
+    return f"{where} is {first['input']!r}: {reason[:1].lower()}{reason[1:]}"
