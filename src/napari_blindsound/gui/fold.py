@@ -77,7 +77,7 @@ class Fold(QWidget):
         self._summary.setToolTip(text)
         self._elide()
 
-    def resizeEvent(self, event: object) -> None:  # noqa: N802 - Qt's name
+    def resizeEvent(self, event: object) -> None:
         """Shorten the summary to the new width."""
         self._elide()
         super().resizeEvent(event)

@@ -97,11 +97,12 @@ class Quality:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The training is about to begin, with this recipe."""
+    """The training is about to begin, with this recipe, on this device."""
 
     training: Training
     recipe: Recipe
     pace: Pace | None
+    device: str
 
 
 @dataclass(frozen=True)

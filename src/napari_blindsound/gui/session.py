@@ -167,6 +167,9 @@ class Session:
         self.blend: float | None = None
         self.failure: Failure | None = None
         self.training: Training | None = None
+        self.device_name = ""
+        self._learned_from: Data | None = None
+        self._earlier: tuple[Recipe | None, Data | None] = None, None
         self.methods: Mapping[str, type[Method]] = {}
         self.controls = Controls(self.preferences.preview_seconds)
         self._workers: dict[_Place, Worker] = {}
@@ -175,6 +178,11 @@ class Session:
     def is_busy(self) -> bool:
         """Whether something runs that Stop ends."""
         return self.state in (State.TRAINING, State.PAUSED, State.APPLYING)
+
+    @property
+    def is_learned_here(self) -> bool:
+        """Whether the model was trained on the data, by the recipe."""
+        return self.recipe is not None and self._learned_from is self.data
 
     @property
     def can_go_on(self) -> bool:
@@ -201,6 +209,7 @@ class Session:
         self._refuse_while_busy()
         if self.data is not None and ranges != self.data.ranges:
             self.data = replace(self.data, ranges=dict(ranges))
+            self._untrained()
             self.check()
             self.events.changed.emit()
 
@@ -226,7 +235,8 @@ class Session:
         self._refuse_while_busy()
         if self.data is None:
             return
-        self.reset()
+        self._clear_failure()
+        self._untrained()
         self._stop_worker("check")
         work = partial(_training, self.data, self.plan, self.pace, self.controls)
         self._to(State.TRAINING)
@@ -264,7 +274,9 @@ class Session:
     def _untrained(self) -> None:
         if self.training is not None:
             self.training.close()
-        self.training = self.recipe = None
+        self.training = None
+        if self.denoiser is None:
+            self.recipe = self._learned_from = None
         self.controls.pause.clear()
         if self.denoiser is not None:
             self._to(State.TRAINED)
@@ -310,7 +322,11 @@ class Session:
         self._run("main", work, partial(self._on_loaded, path), "apply")
 
     def write(
-        self, targets: Sequence[tuple[Volume, Path]], config: WriteConfig, command: str
+        self,
+        targets: Sequence[tuple[Volume, Path]],
+        config: WriteConfig,
+        command: str,
+        threads: int | None = None,
     ) -> None:
         """Denoise images to disk, one after another."""
         self._refuse_while_busy()
@@ -319,12 +335,17 @@ class Session:
             return
         self._clear_failure()
         self._to(State.APPLYING)
-        work = partial(_writing, model, tuple(targets), config, command)
+        work = partial(_writing, model, tuple(targets), config, command, threads)
         self._run("main", work, self._on_written, "apply")
 
     def fail(self, error: BaseException, step: Step) -> None:
         """Tell what went wrong in a widget."""
         self._fail(explain(error, step))
+
+    def forgive(self, step: Step) -> None:
+        """What was wrong in a widget has been put right."""
+        if self.failure is not None and self.failure.step == step:
+            self._clear_failure()
 
     def close(self, seconds: float = 0.0) -> None:
         """End all work and free the model.
@@ -406,8 +427,11 @@ class Session:
 
     def _on_trained(self, event: object) -> None:
         if isinstance(event, Prepared):
-            self.training, self.recipe = event.training, event.recipe
-            self.pace = event.pace
+            self.training, self.pace = event.training, event.pace
+            self.device_name = event.device
+            # An earlier model, and what is known of it, stays until there is a new one.
+            self._earlier = self.recipe, self._learned_from
+            self.recipe, self._learned_from = event.recipe, self.data
             self.events.changed.emit()
         elif isinstance(event, Preview):
             self.events.previewed.emit(event)
@@ -419,6 +443,7 @@ class Session:
     def _learned(self, denoiser: Denoiser) -> None:
         training = self.training
         if not all(denoiser.provenance["steps"]):
+            self.recipe, self._learned_from = self._earlier
             self._untrained()
             self.events.said.emit("stopped before anything was learned")
             return
@@ -488,8 +513,10 @@ class Session:
 
 
 def _importing(stop: threading.Event) -> Iterator[Mapping[str, type[Method]]]:
-    import napari_blindsound.pace
-    from napari_blindsound import methods
+    from napari_blindsound import methods, pace
+
+    # Both are needed when Start is pressed, and what they import takes seconds.
+    del pace
 
     if not stop.is_set():
         yield methods.available()
@@ -516,6 +543,7 @@ def _training(
     controls: Controls,
     stop: threading.Event,
 ) -> Iterator[object]:
+    from napari_blindsound.networks.device import pick_device
     from napari_blindsound.pace import measure_pace
     from napari_blindsound.recipe import Training
 
@@ -523,7 +551,8 @@ def _training(
         pace = measure_pace([data.training], plan.recipe(data, None), stop=stop)
     recipe = plan.recipe(data, pace)
     training = Training([data.training], recipe)
-    yield Prepared(training, recipe, pace)
+    device = str(pick_device(recipe.train.device))
+    yield Prepared(training, recipe, pace, device)
     yield from live.watched(data, training, controls, stop)
 
 
@@ -552,13 +581,16 @@ def _writing(
     targets: Sequence[tuple[Volume, Path]],
     config: WriteConfig,
     command: str,
+    threads: int | None,
     stop: threading.Event,
 ) -> Iterator[object]:
     from napari_blindsound.inference.store import write
+    from napari_blindsound.training.threads import each_fixed
 
+    facts = {"command": command}
     for volume, path in targets:
         if stop.is_set():
             return
-        yield from write(
-            model, volume, path, config, stop=stop, provenance={"command": command}
-        )
+        events = write(model, volume, path, config, stop=stop, provenance=facts)
+        # The number of threads decides the bits, as it did in training.
+        yield from each_fixed(events, threads)

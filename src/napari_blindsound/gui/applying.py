@@ -1,0 +1,297 @@
+"""What the last step does with the model: layers, files, and a line that says so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_blindsound.errors import AxesError, DataError
+from napari_blindsound.gui.layers import axes_of, like, volume_of
+from napari_blindsound.gui.lazy_layer import LazyLayer
+from napari_blindsound.images.layers import KEY, volume_to_layers
+from napari_blindsound.wording import file_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from napari_blindsound.gui.apply_panel import ApplyPanel
+    from napari_blindsound.gui.data_panel import DataPanel
+    from napari_blindsound.gui.session import Session
+    from napari_blindsound.images.volume import Volume
+    from napari_blindsound.inference.denoiser import Denoiser
+    from napari_blindsound.inference.store import WriteConfig
+    from napari_blindsound.job import Job
+
+UNSAVED = "MODEL.blindsound"
+"""What stands in the line for a model that has not been saved."""
+
+
+class Applying(QObject):
+    """Makes layers and files with the session's model.
+
+    Parameters
+    ----------
+    viewer : Viewer
+    session : Session
+    chosen : DataPanel
+        Which layer the image is.
+    panel : ApplyPanel
+        What is wanted.
+
+    Attributes
+    ----------
+    command_changed : Signal
+        The command line that repeats what the dock does; empty if there is none.
+    """
+
+    command_changed = Signal(str)
+
+    def __init__(
+        self, viewer: Viewer, session: Session, chosen: DataPanel, panel: ApplyPanel
+    ) -> None:
+        super().__init__(panel)
+        self._viewer, self._session = viewer, session
+        self._chosen, self._panel = chosen, panel
+        self._source: Image | None = None
+        self.lazy_layers: list[LazyLayer] = []
+        panel.lazy_wanted.connect(self.show_lazily)
+        panel.write_wanted.connect(self.write)
+        panel.place.textChanged.connect(self.refresh)
+        panel.dtype.currentIndexChanged.connect(self.refresh)
+        panel.replace.toggled.connect(self.refresh)
+        panel.target.activated.connect(self.refresh)
+        session.events.applied.connect(self._on_applied)
+        viewer.layers.events.inserted.connect(self._on_layers)
+        viewer.layers.events.removed.connect(self._on_layers)
+        self._on_layers()
+
+    def refresh(self) -> None:
+        """Say the present choice as a command line."""
+        self._show_unfinished()
+        try:
+            job = self.job()
+        except ValueError:
+            job = None
+        self.command_changed.emit(job.command_line() if job is not None else "")
+
+    def job(self) -> Job | None:
+        """What the dock does, so that it can be done anywhere; None while it is empty.
+
+        Raises
+        ------
+        ValueError
+            If a choice does not fit.
+        """
+        session, data, panel = self._session, self._session.data, self._panel
+        # Before the methods are there, torch would be imported here.
+        if not session.methods or (data is None and not panel.is_for_files):
+            return None
+        from napari_blindsound.job import Job
+
+        place = panel.place.text().strip()
+        result = {
+            "output": str(panel.destination) if place else None,
+            "dtype": panel.dtype.currentData(),
+            "overwrite": panel.replace.isChecked(),
+            "blend": session.blend,
+        }
+        if panel.is_for_files:
+            paths = tuple(str(path) for path in panel.files)
+            return Job(inputs=paths, model_in=self._model_path, **result)
+        if data is None:
+            return None
+        image = {
+            "inputs": data.paths,
+            "stack": len(data.paths) > 1,
+            "axes": data.axes,
+            "channel": None if data.channel is None else str(data.channel),
+        }
+        if session.denoiser is not None and not session.is_learned_here:
+            return Job(model_in=self._model_path, **image, **result)
+        spans = {
+            word: (part.start, part.stop)
+            for name, word in zip("TZYX", _SPANS, strict=True)
+            if (part := data.ranges.get(name)) is not None
+        }
+        recipe = session.recipe or session.plan.recipe(data, session.pace)
+        job = Job(**image, **spans, recipe=recipe, **result)
+        return job if session.denoiser is None else job.settled(session.denoiser)
+
+    def save_recipe(self, path: Path) -> None:
+        """Write the recipe file of the present choice."""
+        try:
+            job = self.job()
+            if job is not None:
+                job.save(path)
+                self._session.events.said.emit(f"recipe saved as {path.name}")
+        except (ValueError, OSError) as error:
+            self._session.fail(error, "apply")
+
+    def show_lazily(self) -> None:
+        """Add a layer that denoises what is looked at."""
+        self._session.forgive("apply")
+        try:
+            for model, volume, source in self._targets():
+                self._add_lazily(model, volume, source)
+        except (ValueError, OSError) as error:
+            self._session.fail(error, "apply")
+
+    def write(self) -> None:
+        """Denoise to disk, going on with what was stopped there."""
+        self._session.forgive("apply")
+        try:
+            targets = self._written()
+            job = self.job()
+            config = self._config()
+        except (ValueError, OSError) as error:
+            self._session.fail(error, "apply")
+            return
+        if job is not None:
+            threads = job.recipe.train.threads
+            self._session.write(targets, config, job.command_line(), threads)
+
+    def close(self) -> None:
+        """Let go of the viewer; layers that were made go on."""
+        self._viewer.layers.events.inserted.disconnect(self._on_layers)
+        self._viewer.layers.events.removed.disconnect(self._on_layers)
+
+    @property
+    def _model_path(self) -> str:
+        path = self._session.model_path
+        return str(path) if path is not None else UNSAVED
+
+    def _config(self) -> WriteConfig:
+        from napari_blindsound.inference.store import WriteConfig
+
+        return WriteConfig(
+            dtype=self._panel.dtype.currentData(),
+            overwrite=self._panel.replace.isChecked(),
+            resume=self._panel.is_unfinished,
+        )
+
+    def _targets(self) -> Iterator[tuple[Denoiser, Volume, Image]]:
+        """Model, image and layer of each lazy layer."""
+        model, data = self._session.model(), self._session.data
+        if model is None:
+            return
+        if (name := self._panel.target_layer) is not None:
+            layer = self._other(name)
+            yield model, _volume_of(layer), layer
+            return
+        source = self._chosen.layer
+        if data is None or source is None:
+            msg = "the layer is gone: choose another one in step 1"
+            raise DataError(msg)
+        volume = data.volume
+        if "C" not in volume.axes or "C" in data.shown:
+            yield model, volume, source
+            return
+        for number, layer in self._chosen.channel_layers():
+            yield model.of_channel(number), volume.select(C=number), layer
+
+    def _add_lazily(self, model: Denoiser, volume: Volume, source: Image) -> None:
+        title = model.method.title
+        settings = like(source, name=f"{source.name} · denoised ({title})")
+        if volume.ndim != source.ndim:
+            # One channel of a layer with a channel axis was denoised: its own layer.
+            [(_, settings, _)] = volume_to_layers(volume)
+            settings = {**settings, "name": f"{source.name} · denoised ({title})"}
+        made = LazyLayer(self._viewer, model, volume, settings)
+        made.layer.metadata[KEY] |= self._facts(model)
+        self.lazy_layers = [one for one in self.lazy_layers if not one.is_closed]
+        self.lazy_layers.append(made)
+
+    def _facts(self, model: Denoiser) -> dict[str, object]:
+        job = self.job()
+        return {
+            "role": "denoised",
+            "command": job.command_line() if job is not None else "",
+            "noise": [noise.to_json() for noise in model.preprocessing.noise],
+        }
+
+    def _written(self) -> list[tuple[Volume, Path]]:
+        """Images to write, and where to."""
+        from napari_blindsound.images.open import open_volume
+
+        panel, place = self._panel, self._panel.destination
+        if not panel.place.text().strip():
+            msg = "choose where the result goes"
+            raise DataError(msg)
+        if panel.is_for_files:
+            return [
+                (volume, place / f"{file_name(volume.name)}_denoised.ome.zarr")
+                for volume in (open_volume(path) for path in panel.files)
+            ]
+        if (name := panel.target_layer) is not None:
+            self._source = self._other(name)
+            return [(_volume_of(self._source), place)]
+        self._source = self._chosen.layer
+        data = self._session.data
+        return [(data.volume, place)] if data is not None else []
+
+    def _other(self, name: str) -> Image:
+        if name not in self._viewer.layers:
+            msg = f"the layer {name} is gone: choose another one"
+            raise DataError(msg)
+        return self._viewer.layers[name]
+
+    def _on_applied(self, path: Path) -> None:
+        """Show the complete result."""
+        from napari_blindsound.images.open import open_volume
+
+        if self._panel.is_for_files:
+            self._session.events.said.emit(f"written: {path}")
+            return
+        source, model = self._source, self._session.denoiser
+        volume = open_volume(path)
+        for data, settings, _ in volume_to_layers(volume):
+            if source is not None and source.ndim == len(settings["scale"]):
+                title = model.method.title if model is not None else "Blindsound"
+                kept = settings["metadata"]
+                settings = like(source, name=f"{source.name} · denoised ({title})")
+                settings["metadata"] = kept
+            settings["metadata"][KEY]["role"] = "denoised"
+            self._viewer.add_image(data, **settings)
+        self._session.events.said.emit(f"written: {path.name}")
+
+    def _on_layers(self) -> None:
+        layers = self._viewer.layers
+        names = [
+            layer.name
+            for layer in layers
+            if type(layer).__name__ == "Image"
+            and layer is not self._chosen.layer
+            and "role" not in (layer.metadata.get(KEY) or {})
+        ]
+        self._panel.show_layers(names)
+
+    def _show_unfinished(self) -> None:
+        from napari_blindsound.inference.destination import resumable
+
+        place = self._panel.destination
+        found = None
+        if self._panel.place.text().strip() and not self._panel.is_for_files:
+            found = resumable(place)
+        if found is None or self._session.denoiser is None:
+            self._panel.forget_unfinished()
+        else:
+            self._panel.show_unfinished(100 * found.done / max(1, found.total))
+
+
+_SPANS = ("times", "slices", "rows", "columns")
+
+
+def _volume_of(layer: Image) -> Volume:
+    axes = axes_of(layer)
+    if axes is None:
+        msg = (
+            f"the layer {layer.name} does not say what its axes mean: choose it in "
+            f"step 1 and name them there"
+        )
+        raise AxesError(msg)
+    return volume_of(layer, axes)

@@ -1,0 +1,221 @@
+"""The dock "Denoise (Blindsound)": four steps, one in view, and an action bar.
+
+It puts the panels together and does what needs the viewer; all else is the session's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from napari_blindsound.gui.action_bar import ActionBar
+from napari_blindsound.gui.apply_panel import ApplyPanel
+from napari_blindsound.gui.applying import Applying
+from napari_blindsound.gui.check_panel import CheckPanel
+from napari_blindsound.gui.data_panel import DataPanel
+from napari_blindsound.gui.dropping import paths_of
+from napari_blindsound.gui.fold import Fold
+from napari_blindsound.gui.looking import Looking
+from napari_blindsound.gui.session import Session, State
+from napari_blindsound.gui.train_panel import TrainPanel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import napari
+    from napari.layers import Image
+    from qtpy.QtGui import QDragEnterEvent, QDropEvent
+
+    from napari_blindsound.gui.failure import Failure
+    from napari_blindsound.gui.panel import Panel
+
+_QUIT_SECONDS = 3.0
+_MARKS = "①②③④"
+
+
+class DenoiseDock(QWidget):
+    """Pick a stack, train, watch it clear up, apply.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+    """
+
+    def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:  # noqa: UP037
+        super().__init__()
+        self.viewer = napari_viewer
+        self.session = Session()
+        self.data = DataPanel(self.session, napari_viewer)
+        self.check = CheckPanel(self.session)
+        self.train = TrainPanel(self.session)
+        self.apply = ApplyPanel(self.session)
+        self.bar = ActionBar(self.session)
+        self.looking = Looking(napari_viewer, self.session, self.train)
+        self.applying = Applying(napari_viewer, self.session, self.data, self.apply)
+        self._state = self.session.state
+        self._build()
+        self._connect()
+        self.session.prepare()
+
+    @property
+    def panels(self) -> tuple[Panel, ...]:
+        """The four steps."""
+        return self.data, self.check, self.train, self.apply
+
+    def use_layer(self, layer: Image) -> None:
+        """Choose a layer, as its context menu does."""
+        self.data.use_layer(layer)
+        self.open(self.data)
+
+    def use_model(self, path: Path | str) -> None:
+        """Load a model and open the last step, as dropping a model file does."""
+        from pathlib import Path
+
+        self.session.load_model(Path(path))
+        self.open(self.apply)
+
+    def open(self, panel: Panel) -> None:
+        """Show one step, and fold the others."""
+        for each, fold in self._folds.items():
+            fold.set_open(each is panel)
+
+    def _build(self) -> None:
+        content = QWidget()
+        steps = QVBoxLayout(content)
+        steps.setContentsMargins(2, 2, 2, 2)
+        steps.setSpacing(2)
+        self._folds: dict[Panel, Fold] = {}
+        for mark, panel in zip(_MARKS, self.panels, strict=True):
+            fold = Fold(f"{mark} {panel.title}", panel, is_open=panel is self.data)
+            fold.toggled.connect(
+                lambda is_open, panel=panel: self.open(panel) if is_open else None
+            )
+            self._folds[panel] = fold
+            steps.addWidget(fold)
+        steps.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidget(content)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(scroll, 1)
+        whole.addWidget(self.bar)
+        self.setMinimumWidth(340)
+        self.setAcceptDrops(True)
+        go = QShortcut(QKeySequence("Ctrl+Return"), self)
+        go.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        go.activated.connect(self.bar.start.click)
+
+    def _connect(self) -> None:
+        events = self.session.events
+        events.changed.connect(self._on_changed)
+        events.failed.connect(self._on_failed)
+        self.data.chosen.connect(self._on_chosen)
+        self.data.model_dropped.connect(self.use_model)
+        self.bar.start.clicked.connect(self.train.begin)
+        self.bar.recipe_wanted.connect(self.applying.save_recipe)
+        self.applying.command_changed.connect(self.bar.show_command)
+        for panel in self.panels:
+            panel.remedied.connect(self._on_remedy)
+        session = self.session
+        # Not a method of this widget: that is gone when this is told.
+        self.destroyed.connect(lambda: session.close())
+        app = QApplication.instance()
+        if app is not None:
+            app.aboutToQuit.connect(self._on_quit)
+        self._on_chosen()
+        self._on_changed()
+
+    def _on_chosen(self) -> None:
+        self.looking.watch(self.data.layer, self.data.axes)
+
+    def _on_changed(self) -> None:
+        for panel, fold in self._folds.items():
+            panel.refresh()
+            fold.set_summary(panel.summary())
+        self.bar.refresh()
+        self.applying.refresh()
+        before, self._state = self._state, self.session.state
+        if before is not self._state:
+            self._advance(before)
+        self.looking.ask()
+
+    def _advance(self, before: State) -> None:
+        """Open the next step when the one before is satisfied."""
+        state = self._state
+        is_settled = state is State.READY and not self._is_choosing()
+        if state is State.TRAINING or is_settled:
+            self.open(self.train)
+        elif state is State.TRAINED and before is State.TRAINING:
+            training = self.session.training
+            if training is not None and training.reason == "done":
+                self.open(self.apply)
+
+    def _is_choosing(self) -> bool:
+        """Whether the user has the hand on step 1."""
+        focus = QApplication.focusWidget()
+        return focus is not None and self.data.isAncestorOf(focus)
+
+    def _on_failed(self, failure: Failure | None) -> None:
+        for panel in self.panels:
+            panel.complain(failure)
+            if failure is not None and failure.step == panel.step:
+                self.open(panel)
+        if failure is not None:
+            self.bar.say("see the message above")
+
+    def _on_remedy(self, remedy: str) -> None:
+        if remedy == "use CPU":
+            from dataclasses import replace
+
+            self.session.forgive("train")
+            self.session.forgive("apply")
+            self.session.set_plan(replace(self.session.plan, device="cpu"))
+        else:
+            self.open(self.data)
+
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
+        """Take files."""
+        data = event.mimeData() if event is not None else None
+        if event is not None and data is not None and data.hasUrls():
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent | None) -> None:
+        """Open what was dropped as one image."""
+        data = event.mimeData() if event is not None else None
+        if event is not None and data is not None:
+            self.data.open_paths(paths_of(data))
+            event.acceptProposedAction()
+
+    def showEvent(self, event: object) -> None:
+        """Find out when the window that this is in gets closed."""
+        self.window().installEventFilter(self)
+        super().showEvent(event)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """End all work when the window closes."""
+        if event is not None and event.type() == QEvent.Type.Close:
+            QTimer.singleShot(0, self._end_if_closed)
+        return bool(super().eventFilter(watched, event))
+
+    def closeEvent(self, event: object) -> None:
+        """End all work when the dock closes."""
+        self._end()
+        super().closeEvent(event)
+
+    def _end_if_closed(self) -> None:
+        if not self.window().isVisible():
+            self._end()
+
+    def _end(self) -> None:
+        self.looking.close()
+        self.applying.close()
+        self.session.close()
+
+    def _on_quit(self) -> None:
+        self.session.close(_QUIT_SECONDS)

@@ -1,0 +1,169 @@
+"""Keeps the preview on what somebody looks at, however the viewer is moved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, QTimer
+
+from napari_blindsound.gui.curtain import Curtain
+from napari_blindsound.gui.live import Preview, Request
+from napari_blindsound.gui.preview_layer import PreviewLayer
+from napari_blindsound.gui.view import looked_at
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from napari_blindsound.gui.session import Session
+    from napari_blindsound.gui.train_panel import TrainPanel
+
+_REST_MS = 60  # the viewer has come to rest for so long
+
+
+class Looking(QObject):
+    """Asks for previews of what is visible, and shows them.
+
+    Parameters
+    ----------
+    viewer : Viewer
+    session : Session
+    panel : TrainPanel
+        Says how a preview is wanted.
+    """
+
+    def __init__(self, viewer: Viewer, session: Session, panel: TrainPanel) -> None:
+        super().__init__(panel)
+        self._viewer, self._session, self._panel = viewer, session, panel
+        self._source: Image | None = None
+        self._axes = ""
+        self.preview: PreviewLayer | None = None
+        self._curtain: Curtain | None = None
+        self._last: Preview | None = None
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_REST_MS)
+        self._timer.timeout.connect(self.ask)
+        for moved in (
+            viewer.dims.events.point,
+            viewer.dims.events.order,
+            viewer.dims.events.ndisplay,
+            viewer.camera.events.center,
+            viewer.camera.events.zoom,
+        ):
+            moved.connect(self._on_moved)
+        session.events.previewed.connect(self._on_previewed)
+        session.events.changed.connect(self._on_changed)
+        panel.looked.connect(self._on_moved)
+        panel.blended.connect(self._on_blended)
+        panel.curtained.connect(self._on_curtained)
+
+    def watch(self, source: Image | None, axes: str) -> None:
+        """Look at another layer."""
+        if source is not self._source:
+            self.clear()
+        self._source, self._axes = source, axes
+        self._on_moved()
+
+    def ask(self) -> None:
+        """Want what is visible now."""
+        source = self._source
+        wanted = source is not None and self._panel.wants_preview
+        if source is None or not wanted or source not in self._viewer.layers:
+            self._session.look(None)
+            return
+        look = looked_at(self._viewer, source, self._axes)
+        if look is not None:
+            self._session.look(Request(look, ends=self._panel.wants_ends))
+
+    def clear(self) -> None:
+        """Take the preview away."""
+        self._timer.stop()
+        self._session.look(None)
+        if self._curtain is not None:
+            self._curtain.remove()
+            self._curtain = None
+        if self.preview is not None:
+            self.preview.remove()
+            self.preview = None
+        self._last = None
+
+    def close(self) -> None:
+        """Let go of the viewer."""
+        for moved in (
+            self._viewer.dims.events.point,
+            self._viewer.dims.events.order,
+            self._viewer.dims.events.ndisplay,
+            self._viewer.camera.events.center,
+            self._viewer.camera.events.zoom,
+        ):
+            moved.disconnect(self._on_moved)
+        self.clear()
+
+    def _on_moved(self) -> None:
+        # Corners of the visible part are known after the next drawing.
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def _on_changed(self) -> None:
+        session = self._session
+        if self.preview is None:
+            return
+        if session.training is None and session.denoiser is None:
+            # Reset: what the preview shows is no longer known to anybody.
+            self.preview.remove()
+            self.preview = None
+        elif not self._panel.wants_preview:
+            self.preview.remove()
+            self.preview = None
+
+    def _on_previewed(self, preview: Preview) -> None:
+        if self._source is None or not self._panel.wants_preview:
+            return
+        if self._source not in self._viewer.layers:
+            return
+        if self.preview is None:
+            self.preview = PreviewLayer(self._viewer, self._source, self._axes)
+            self.preview.removed.connect(self._on_removed)
+        self._last = preview
+        self.preview.set_blend(self._panel.blend_weight)
+        self.preview.show(preview)
+        self._on_curtained(self._panel.curtain_at)
+        self._panel.compare.show(preview, self._panel.blend_weight)
+
+    def _on_removed(self) -> None:
+        """The user took the preview layer away: no more of them."""
+        self.preview = None
+        self._panel.preview.setChecked(False)
+
+    def _on_blended(self, weight: float) -> None:
+        if self.preview is not None:
+            self.preview.set_blend(weight)
+        if self._last is not None:
+            self._panel.compare.show(self._last, weight)
+
+    def _on_curtained(self, fraction: float | None) -> None:
+        if self.preview is None or self._last is None:
+            return
+        if fraction is None:
+            self.preview.set_curtain(None)
+            if self._curtain is not None:
+                self._curtain.remove()
+                self._curtain = None
+            return
+        across = self._last.look.region[self._axes.index("X")]
+        x = across.start + fraction * (across.stop - across.start)
+        self.preview.set_curtain(x)
+        if self._curtain is None and self._source is not None:
+            self._curtain = Curtain(self._viewer, self._source)
+            self._curtain.moved.connect(self._on_dragged)
+        if self._curtain is not None:
+            self._curtain.place(x)
+
+    def _on_dragged(self, x: float) -> None:
+        if self.preview is None or self._last is None:
+            return
+        across = self._last.look.region[self._axes.index("X")]
+        fraction = (x - across.start) / (across.stop - across.start)
+        self._panel.show_curtain(min(1.0, max(0.0, fraction)))
+        self.preview.set_curtain(x)
