@@ -13,6 +13,7 @@ from napari_blindsound.errors import OutputError, OutputExistsError
 from napari_blindsound.images.axes import Axes
 from napari_blindsound.images.volume import Volume
 from napari_blindsound.inference.destination import Destination, output_errors
+from napari_blindsound.inference.ledger import Header
 
 
 def volume(source=None):
@@ -111,10 +112,10 @@ def test_too_small_a_disk_is_refused(tmp_path):
 
 def test_nothing_stays_without_commit(tmp_path):
     destination = Destination(tmp_path / "new" / "a.ome.tif")
-    with destination.writing() as partial:
+    with destination.writing("noisy") as partial:
         partial.write_bytes(b"half")
     assert list((tmp_path / "new").iterdir()) == []
-    with destination.writing() as partial:
+    with destination.writing("noisy") as partial:
         partial.mkdir()
         (partial / "zarr.json").touch()
     assert list((tmp_path / "new").iterdir()) == []
@@ -124,7 +125,7 @@ def test_commit_replaces_the_old_one(tmp_path):
     for name in ("a.ome.zarr", "a.ome.tif"):
         destination = Destination(tmp_path / name, overwrite=True)
         for content in ("old", "new"):
-            with destination.writing() as partial:
+            with destination.writing("noisy") as partial:
                 if name.endswith("zarr"):
                     partial.mkdir()
                     (partial / content).write_text(content)
@@ -138,16 +139,49 @@ def test_commit_replaces_the_old_one(tmp_path):
 
 def test_leftovers_of_a_killed_run_are_cleared(tmp_path):
     destination = Destination(tmp_path / "a.ome.zarr")
+    destination.ledger.write_text('{"blindsound": 1')  # torn
     destination.partial.mkdir()
     (destination.partial / "0").touch()
-    with destination.writing() as partial:
+    destination.check(volume(), needed=0)
+    with destination.writing("noisy") as partial:
         assert not partial.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ledger", [None, "thoughts", '{"my": "data"}'])
+def test_what_may_be_anybodys_is_not_removed(ledger, tmp_path):
+    destination = Destination(tmp_path / "a.ome.zarr")
+    destination.partial.mkdir()
+    (destination.partial / "thesis.tex").touch()
+    if ledger is not None:
+        destination.ledger.write_text(ledger)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(OutputError, match="is in the way"):
+        destination.check(volume(), needed=0)
+    with (
+        pytest.raises(OutputError, match="is in the way"),
+        destination.writing("noisy"),
+    ):
+        pass
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_is_there_already_needs_no_space(tmp_path, monkeypatch):
+    destination = Destination(tmp_path / "a.ome.tif")
+    with destination.claimed():
+        destination.begin(Header("noisy", 64)).close()
+        destination.partial.write_bytes(bytes(10**6))
+    free = shutil.disk_usage(tmp_path)._replace(free=10**5)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    destination.check(volume(), needed=10**6)
+    with pytest.raises(OutputError, match="not enough space"):
+        destination.check(volume(), needed=2 * 10**6)
 
 
 def test_a_folder_that_cannot_be_is_told(tmp_path):
     (tmp_path / "file").touch()
     destination = Destination(tmp_path / "file" / "a.ome.zarr")
-    with pytest.raises(OutputError, match="cannot write"), destination.writing():
+    with pytest.raises(OutputError, match="cannot write"), destination.writing("noisy"):
         pass
 
 
@@ -156,7 +190,10 @@ def test_a_folder_that_is_not_ours_is_told(tmp_path):
     folder = tmp_path / "theirs"
     folder.mkdir(mode=0o500)
     destination = Destination(folder / "new" / "a.ome.zarr")
-    with pytest.raises(OutputError, match="you may write to"), destination.writing():
+    with (
+        pytest.raises(OutputError, match="you may write to"),
+        destination.writing("noisy"),
+    ):
         pass
 
 

@@ -46,7 +46,7 @@ def convert(volume: Volume, dest: Path) -> Path:
         raise OutputError(msg)
     # Compression takes off about half.
     destination.check(volume, needed=volume.nbytes // 2)
-    with destination.writing() as partial, output_errors(dest):
+    with destination.writing(volume.name) as partial, output_errors(dest):
         _write(volume, partial)
         destination.commit()
     return dest

@@ -2,19 +2,23 @@
 
 The format follows from the name. Everything that can be known to fail is refused before
 any work is done. The result grows beside its place, under its name with ``.partial``
-behind it, and moves there when complete; an older result goes only then.
+behind it, and moves there when complete; an older result goes only then. A ledger with
+``.partial.jsonl`` behind the name, made before anything else, says that what grows
+there is ours; nothing without one is ever removed.
 """
 
 from __future__ import annotations
 
 import errno
 import shutil
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from napari_blindsound.errors import BlindsoundError, OutputError, OutputExistsError
+from napari_blindsound.inference.ledger import Header, Ledger, is_ledger
+from napari_blindsound.inference.lock import check_unlocked, locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,6 +73,16 @@ class Destination:
         """Where the result is while it is not complete."""
         return self.path.with_name(f"{self.path.name}.partial")
 
+    @property
+    def ledger(self) -> Path:
+        """Where it is said what of that is finished."""
+        return self.path.with_name(f"{self.path.name}.partial.jsonl")
+
+    @property
+    def lock(self) -> Path:
+        """Where it is said who writes."""
+        return self.path.with_name(f"{self.path.name}.partial.lock")
+
     def check(self, volume: Volume, *, needed: int) -> None:
         """Refuse what can be known to fail or to do harm; nothing is changed.
 
@@ -77,15 +91,16 @@ class Destination:
         volume : Volume
             The source, which must not be written into.
         needed : int
-            Bytes without which there is no point in beginning.
+            Bytes of the whole result, without which there is no point in beginning;
+            what is left of an earlier run counts as there.
 
         Raises
         ------
         OutputExistsError
             If something lies there that may not be replaced.
         OutputError
-            If the format is unknown, the place is the source's own, or the disk is
-            too small.
+            If the format is unknown, the place is the source's own, somebody writes
+            there, or the disk is too small.
         """
         if "://" in str(self.path) or ":/" in str(self.path)[2:]:
             msg = f"{self.path} is not on this computer: write to a local folder"
@@ -93,7 +108,9 @@ class Destination:
         _ = self.format
         self._check_source(volume)
         self._check_existing()
-        self._check_space(needed)
+        check_unlocked(self.lock, self.path)
+        self._check_leftover()
+        self._check_space(needed - _occupied(self.partial))
 
     def _check_source(self, volume: Volume) -> None:
         if volume.source is None or not Path(volume.source).exists():
@@ -125,6 +142,14 @@ class Destination:
             )
             raise OutputExistsError(msg)
 
+    def _check_leftover(self) -> None:
+        if self.partial.exists() and not is_ledger(self.ledger):
+            msg = (
+                f"{self.partial} is in the way, and it cannot be told whose it is: "
+                "move or delete it, or choose another name"
+            )
+            raise OutputError(msg)
+
     def _check_space(self, needed: int) -> None:
         folder = next(p for p in self.path.absolute().parents if p.exists())
         free = shutil.disk_usage(folder).free
@@ -137,49 +162,99 @@ class Destination:
             raise OutputError(msg)
 
     @contextmanager
-    def writing(self) -> Iterator[Path]:
-        """Give a place to write to, and clear it away unless `commit` was called.
+    def claimed(self) -> Iterator[None]:
+        """Keep everybody else from writing there.
 
         Raises
         ------
         OutputError
-            If the folder cannot be made or written to.
+            If the folder cannot be made or written to, somebody else writes there, or
+            something unknown is in the way.
         """
-        with output_errors(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            _remove(self.partial)
-        try:
-            yield self.partial
-        finally:
-            _remove(self.partial)
+        with ExitStack() as stack:
+            with output_errors(self.path):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(self.lock, self.path))
+                self._check_leftover()
+            yield
+
+    def begin(self, header: Header) -> Ledger:
+        """Clear away what an earlier run left, and open a new ledger.
+
+        Raises
+        ------
+        OSError
+            If that is not possible.
+        """
+        # Whatever interrupts this: a ledger without shards is never continued.
+        ledger = Ledger(self.ledger, header)
+        _remove(self.partial)
+        return ledger
+
+    def discard(self) -> None:
+        """Remove what was written so far."""
+        _remove(self.partial)
+        _remove(self.ledger)
+
+    @contextmanager
+    def writing(self, source: str) -> Iterator[Path]:
+        """Give a place to write to, and clear it away unless `commit` was called.
+
+        Parameters
+        ----------
+        source : str
+            Name of the image.
+
+        Raises
+        ------
+        OutputError
+            As of :meth:`claimed`.
+        """
+        with self.claimed():
+            with output_errors(self.path):
+                self.begin(Header(source, 0)).close()
+            try:
+                yield self.partial
+            finally:
+                self.discard()
 
     def commit(self) -> None:
         """Move the complete result to its place.
 
         Raises
         ------
-        OutputError
+        OSError
             If that is not possible; what lay there before still does.
         """
-        with output_errors(self.path):
-            if not self.path.is_dir():
-                self.partial.replace(self.path)
-                return
-            # A folder cannot be replaced in one go: the old one steps aside.
-            old = self.path.with_name(f"{self.path.name}.replaced")
-            _remove(old)
-            self.path.rename(old)
-            try:
-                self.partial.rename(self.path)
-            except OSError:
-                old.rename(self.path)
-                raise
-            _remove(old)
+        if self.path.is_dir():
+            self._exchange()
+        else:
+            self.partial.replace(self.path)
+        _remove(self.ledger)
+
+    def _exchange(self) -> None:
+        """Put a folder in the place of another one, which cannot be done in one go."""
+        old = self.path.with_name(f"{self.path.name}.replaced")
+        _remove(old)
+        self.path.rename(old)
+        try:
+            self.partial.rename(self.path)
+        except OSError:
+            old.rename(self.path)
+            raise
+        _remove(old)
 
 
 @contextmanager
-def output_errors(path: Path) -> Iterator[None]:
+def output_errors(path: Path, *, is_kept: bool = False) -> Iterator[None]:
     """Turn what the system says about a failed write into a sentence with a remedy.
+
+    Parameters
+    ----------
+    path : Path
+        What is being written.
+    is_kept : bool
+        Whether what was written so far stays there, to be continued.
 
     Raises
     ------
@@ -197,7 +272,9 @@ def output_errors(path: Path) -> Iterator[None]:
         elif isinstance(error, PermissionError) or error.errno == errno.EROFS:
             remedy = "choose a folder that you may write to"
         reason = error.strerror or str(error)
-        msg = f"cannot write {path} ({reason}): {remedy}; nothing was left behind"
+        rest = "what is finished is kept and can be continued"
+        rest = rest if is_kept else "nothing was left behind"
+        msg = f"cannot write {path} ({reason}): {remedy}; {rest}"
         raise OutputError(msg) from error
 
 
@@ -216,6 +293,19 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _occupied(path: Path) -> int:
+    """Bytes that a file or folder takes on the disk; files with holes take less."""
+    files = [path] if path.is_file() else path.rglob("*")
+    found = 0
+    for file in files:
+        try:
+            stat = file.stat()
+        except OSError:
+            continue
+        found += getattr(stat, "st_blocks", -(-stat.st_size // 512)) * 512
+    return found
 
 
 def _size(count: int) -> str:

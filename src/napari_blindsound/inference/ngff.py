@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from zarr.codecs import BloscCodec
 from napari_blindsound.inference.shards import Shards
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_blindsound.images.axes import Axes
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 SMALLEST_SIDE = 256  # px; levels are added while Y and X are larger than this
 _WINDOW = (0.001, 0.999)  # quantiles between which a channel is displayed
+_Range = tuple[float, float, float, float]  # minimum, start, end, maximum
 _SAMPLE = 2**16  # pixels a shard and channel that the window is measured on
 
 
@@ -43,7 +45,7 @@ class NgffSink:
     Parameters
     ----------
     path : Path
-        Folder to make, which must not exist.
+        Folder to make, which must not exist unless the work is continued.
     volume : Volume
         The source: its axes, channel names and display settings are kept.
     axes : Axes
@@ -58,6 +60,8 @@ class NgffSink:
         Level of zstd, 0 for none.
     facts : mapping
         Stored as the attribute ``blindsound``.
+    resume : bool
+        Go on with the folder that is there, with the facts it has.
     """
 
     def __init__(
@@ -71,32 +75,82 @@ class NgffSink:
         facts: Mapping[str, Any],
         levels: int | None,
         compression: int,
+        resume: bool = False,
     ) -> None:
         self.path = path
         self.shards = shards
         self._volume = volume
-        self._facts = facts
         self._windows = _Windows(volume.n_channels)
         self._grids = list(_grids(shards, levels))
-        image = v05.Image(multiscales=[_multiscale(volume.name, axes, self._grids)])
-        _, arrays = prepare_image(
-            path,
+        self._is_continued = resume
+        if resume:
+            self._tidy_up()
+        else:
+            multiscale = _multiscale(volume.name, axes, self._grids)
+            self._make(v05.Image(multiscales=[multiscale]), dtype, compression)
+        root = zarr.open_group(path, mode="r+")
+        attributes: dict[str, Any] = dict(root.attrs)
+        # A result that was complete but for its name is taken up, too.
+        known = attributes.get("blindsound", facts)
+        self._ome: dict[str, Any] = attributes.get("ome") or known["ome"]
+        labels = ("ome", "complete")
+        self._facts = {name: known[name] for name in known if name not in labels}
+        self._levels = [
+            zarr.open_array(path / str(i), mode="r+") for i in range(len(self._grids))
+        ]
+        # Until it is complete, no reader shall take it for an image.
+        self._label({"ome": self._ome, "complete": False})
+
+    def _make(self, image: v05.Image, dtype: np.dtype[Any], compression: int) -> None:
+        prepare_image(
+            self.path,
             image,
             [(grid.shape, dtype) for grid in self._grids],
-            writer=_creator(shards, compression),
+            writer=_creator(self.shards, compression),
         )
-        self._levels = [arrays[str(i)] for i in range(len(self._grids))]
-        # Until it is complete, no reader shall take it for an image.
-        root = zarr.open_group(path, mode="r+")
-        self._ome: dict[str, Any] = dict(root.attrs["ome"])  # type: ignore[arg-type] # JSON
-        root.attrs.put({"blindsound": {**facts, "complete": False}})
 
-    def put(self, region: Region, pixels: npt.NDArray[Any]) -> None:
-        """Write one shard of level 0; several threads may, each its own shard."""
+    def _tidy_up(self) -> None:
+        """Remove what zarr left of files that it was writing, and coarser levels."""
+        for draft in self.path.rglob("*.partial"):
+            draft.unlink()
+        for number in range(1, len(self._grids)):
+            shutil.rmtree(self.path / str(number) / "c", ignore_errors=True)
+
+    def put(self, region: Region, pixels: npt.NDArray[Any]) -> list[_Range]:
+        """Write one shard of level 0; several threads may, each its own shard.
+
+        Returns
+        -------
+        list of tuple of float
+            Display range of each channel in the shard.
+        """
+        if self._is_continued:
+            # A shard at the border would be read first, and may have been torn.
+            self._file(region).unlink(missing_ok=True)
         self._levels[0][region] = pixels
         channel = self.shards.names.find("C")
         by_channel = np.moveaxis(pixels, channel, 0) if channel >= 0 else pixels[None]
-        self._windows.add(by_channel)
+        windows = [_range(plane) for plane in by_channel]
+        self._windows.add(windows)
+        return windows
+
+    def recall(self, notes: list[_Range]) -> None:
+        """Take in what :meth:`put` returned in an earlier run."""
+        self._windows.add(notes)
+
+    def size(self, region: Region) -> int:
+        """Bytes of the shard's file; one that holds nothing but zeros has none."""
+        try:
+            return self._file(region).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def _file(self, region: Region) -> Path:
+        """Where the shard of level 0 lies that a region is."""
+        steps = zip(region, self.shards.shard_shape, strict=True)
+        numbers = tuple(span.start // step for span, step in steps)
+        key: str = self._levels[0].metadata.encode_chunk_key(numbers)
+        return self.path / "0" / key
 
     def finish(self, result: Mapping[str, Any]) -> Iterator[str]:
         """Build the pyramid, then complete the metadata.
@@ -117,9 +171,15 @@ class NgffSink:
                 yield f"level {number}: shard {done} of {len(grid)}"
         omero = _omero(self._volume, self._windows.found)
         ome = self._ome if omero is None else {**self._ome, "omero": omero}
-        blindsound = {**self._facts, **result, "complete": True}
+        self._label({**result, "complete": True}, ome=ome)
+
+    def _label(
+        self, facts: Mapping[str, Any], *, ome: Mapping[str, Any] | None = None
+    ) -> None:
+        """Set the attributes; only those of an image have ``ome``."""
+        attributes = {} if ome is None else {"ome": ome}
         root = zarr.open_group(self.path, mode="r+")
-        root.attrs.put({"ome": ome, "blindsound": blindsound})
+        root.attrs.put({**attributes, "blindsound": {**self._facts, **facts}})
 
     def _coarse(self, number: int, region: Region) -> npt.NDArray[Any]:
         """One shard of a level from the level before."""
@@ -231,27 +291,29 @@ class _Windows:
 
     def __init__(self, channels: int) -> None:
         self._lock = threading.Lock()
-        self.found: list[tuple[float, float, float, float] | None] = [None] * channels
+        self.found: list[_Range | None] = [None] * channels
 
-    def add(self, pixels: npt.NDArray[Any]) -> None:
-        """Take note of a shard, (C, ...)."""
-        for channel, plane in enumerate(pixels):
-            sample = plane.ravel()[:: max(1, plane.size // _SAMPLE)]
-            start, end = np.quantile(sample, _WINDOW)
-            new = (plane.min(), start, end, plane.max())
-            with self._lock:
+    def add(self, windows: Sequence[_Range]) -> None:
+        """Take note of a shard's, one a channel."""
+        with self._lock:
+            for channel, new in enumerate(windows):
                 old = self.found[channel] or new
                 self.found[channel] = (
-                    float(min(old[0], new[0])),
-                    float(min(old[1], new[1])),
-                    float(max(old[2], new[2])),
-                    float(max(old[3], new[3])),
+                    min(old[0], new[0]),
+                    min(old[1], new[1]),
+                    max(old[2], new[2]),
+                    max(old[3], new[3]),
                 )
 
 
-def _omero(
-    volume: Volume, windows: list[tuple[float, float, float, float] | None]
-) -> dict[str, Any] | None:
+def _range(plane: npt.NDArray[Any]) -> _Range:
+    """Display range of one channel of a shard."""
+    sample = plane.ravel()[:: max(1, plane.size // _SAMPLE)]
+    start, end = np.quantile(sample, _WINDOW)
+    return float(plane.min()), float(start), float(end), float(plane.max())
+
+
+def _omero(volume: Volume, windows: Sequence[_Range | None]) -> dict[str, Any] | None:
     """Display settings: the source's where it has some, measured windows otherwise.
 
     None where nothing is known about the channels, so that viewers decide.

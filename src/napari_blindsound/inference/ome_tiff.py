@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +63,11 @@ class OmeTiffSink:
         Of the pixels.
     facts : mapping
         Stored as JSON in a MapAnnotation of the namespace ``napari-blindsound``.
+    identity : mapping
+        Plain data that the pixels depend on; the file's UUID is made of it and `facts`,
+        so that the same run writes the same bytes.
+    resume : bool
+        Go on with the file that is there, with the facts it has.
 
     Raises
     ------
@@ -78,6 +84,8 @@ class OmeTiffSink:
         *,
         dtype: np.dtype[Any],
         facts: Mapping[str, Any],
+        identity: Mapping[str, Any],
+        resume: bool = False,
     ) -> None:
         if dtype.str[1:] not in _DTYPES:
             msg = (
@@ -88,8 +96,12 @@ class OmeTiffSink:
         self.path = path
         self.shards = shards
         self._dtype = dtype.newbyteorder("<")
-        metadata = _metadata(volume, axes, facts)
-        self._offset = _make_empty(path, shards.shape, self._dtype, metadata)
+        if not resume:
+            run = json.dumps([dict(facts), dict(identity)], sort_keys=True)
+            unique = str(uuid5(NAMESPACE_URL, run))
+            metadata = {"UUID": unique, **_metadata(volume, axes, facts)}
+            _make_empty(path, shards.shape, self._dtype, metadata)
+        self._offset = _first_pixel(path)
 
     def put(self, region: Region, pixels: npt.NDArray[Any]) -> None:
         """Write one shard; several threads may, each its own shard."""
@@ -108,6 +120,14 @@ class OmeTiffSink:
                     file.seek(self._offset + at * self._dtype.itemsize)
                     _write_all(file, part)
 
+    def recall(self, notes: object) -> None:
+        """Nothing was found that is needed again."""
+
+    def size(self, region: Region) -> int:
+        """Bytes of the file, which has its full size from the beginning."""
+        del region
+        return self.path.stat().st_size
+
     def finish(self, result: Mapping[str, Any]) -> Iterator[str]:
         """Nothing is left to do: the metadata were written first."""
         del result
@@ -116,8 +136,8 @@ class OmeTiffSink:
 
 def _make_empty(
     path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], metadata: dict[str, Any]
-) -> int:
-    """Make the file with all its metadata and no pixels; where the pixels begin."""
+) -> None:
+    """Make the file with all its metadata and no pixels."""
     height, width = shape[-2:]
     size = math.prod(shape) * dtype.itemsize
     rows = max(1, min(height, _STRIP // (width * dtype.itemsize)))
@@ -130,7 +150,21 @@ def _make_empty(
             metadata=metadata,
             software=NAMESPACE,
         )
-    with tifffile.TiffFile(path) as tiff:
+
+
+def _first_pixel(path: Path) -> int:
+    """Where in the file the pixels begin.
+
+    Raises
+    ------
+    ValueError
+        If it is no such file.
+    """
+    try:
+        tiff = tifffile.TiffFile(path)
+    except tifffile.TiffFileError as error:
+        raise ValueError(str(error)) from error
+    with tiff:
         offset = tiff.series[0].dataoffset
         assert offset is not None  # uncompressed planes without gaps
         return int(offset)

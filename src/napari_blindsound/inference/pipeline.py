@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_blindsound.inference.destination import output_errors
+from napari_blindsound.inference.ledger import Record, Tally
 from napari_blindsound.inference.reading import Padded, read_padded, unstack
 from napari_blindsound.inference.shards import Shards, pixels_of
 from napari_blindsound.inference.tiling import Tiler
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_blindsound.images.volume import Region, Volume
+    from napari_blindsound.inference.ledger import Ledger
     from napari_blindsound.inference.tiling import TileOperator
 
 READ_AHEAD = 2  # shards
@@ -38,40 +40,20 @@ class Sink(Protocol):
     def shards(self) -> Shards:
         """Of the full resolution."""
 
-    def put(self, region: Region, pixels: npt.NDArray[Any]) -> None:
-        """Write one shard; called by several threads, each with its own shard."""
+    def put(self, region: Region, pixels: npt.NDArray[Any]) -> Any:  # noqa: ANN401
+        """Write one shard; called by several threads, each with its own shard.
+
+        Returns plain data for :meth:`recall`.
+        """
+
+    def recall(self, notes: Any) -> None:  # noqa: ANN401 - JSON
+        """Take in what an earlier run found while it wrote a shard."""
+
+    def size(self, region: Region) -> int:
+        """Bytes by which a shard that was put can be told from one that was not."""
 
     def finish(self, result: Mapping[str, Any]) -> Iterator[str]:
         """Do what is left when all shards are there; yield between pieces of work."""
-
-
-@dataclass
-class Tally:
-    """Sums over the pixels written so far.
-
-    Parameters
-    ----------
-    pixels, clipped : int
-        How many, and how many of them did not fit the type.
-    noisy, written : float
-        Sums of the counts read and of those written.
-    """
-
-    pixels: int = 0
-    clipped: int = 0
-    noisy: float = 0.0
-    written: float = 0.0
-
-    def add(self, other: Tally) -> None:
-        """Take the sums of another one in."""
-        self.pixels += other.pixels
-        self.clipped += other.clipped
-        self.noisy += other.noisy
-        self.written += other.written
-
-    def mean(self, total: float) -> float | None:
-        """Mean of one of the sums; None before anything is written."""
-        return total / self.pixels if self.pixels else None
 
 
 @dataclass(frozen=True)
@@ -90,6 +72,8 @@ class Pipeline:
         Of the pixels written.
     path : Path
         What to call the output in errors.
+    ledger : Ledger
+        Where finished shards are noted; those noted already are left out.
     """
 
     denoiser: TileOperator
@@ -97,14 +81,10 @@ class Pipeline:
     sink: Sink
     dtype: np.dtype[Any]
     path: Path
+    ledger: Ledger
 
-    def steps(self, tally: Tally) -> Iterator[int]:
-        """Denoise all shards.
-
-        Parameters
-        ----------
-        tally : Tally
-            Filled as shards are written.
+    def steps(self) -> Iterator[int]:
+        """Denoise all shards that are not finished.
 
         Yields
         ------
@@ -119,31 +99,37 @@ class Pipeline:
             If writing fails.
         """
         tiler = Tiler(self.denoiser)
-        behind: deque[Future[Tally]] = deque()
+        behind: deque[Future[None]] = deque()
         with _threads(1, "read") as readers, _threads(WRITERS, "write") as writers:
-            for region, padded, noisy in self._read_ahead(readers):
+            for number, region, padded, noisy in self._read_ahead(readers):
                 denoised = np.empty(padded.shape, np.float32)
                 tiles = tiler.steps(padded.pixels, denoised)
                 yield from _shares(tiles, padded.n_pixels, pixels_of(region))
                 if len(behind) == WRITERS:
-                    tally.add(behind.popleft().result())
+                    behind.popleft().result()
                 block = self._arranged(padded, denoised)
-                behind.append(writers.submit(self._put, region, block, noisy))
+                behind.append(writers.submit(self._put, number, region, block, noisy))
             while behind:
-                tally.add(behind.popleft().result())
+                behind.popleft().result()
 
     def _read_ahead(
         self, readers: ThreadPoolExecutor
-    ) -> Iterator[tuple[Region, Padded, float]]:
-        ahead: deque[tuple[Region, Future[tuple[Padded, float]]]] = deque()
-        for region in self.sink.shards:
-            ahead.append((region, readers.submit(self._read, region)))
+    ) -> Iterator[tuple[int, Region, Padded, float]]:
+        finished = frozenset(self.ledger.records)
+        ahead: deque[tuple[int, Region, Future[tuple[Padded, float]]]] = deque()
+
+        def first() -> tuple[int, Region, Padded, float]:
+            number, region, future = ahead.popleft()
+            return number, region, *future.result()
+
+        for number, region in enumerate(self.sink.shards):
+            if number in finished:
+                continue
+            ahead.append((number, region, readers.submit(self._read, region)))
             if len(ahead) > READ_AHEAD:
-                first, future = ahead.popleft()
-                yield first, *future.result()
+                yield first()
         while ahead:
-            first, future = ahead.popleft()
-            yield first, *future.result()
+            yield first()
 
     def _read(self, region: Region) -> tuple[Padded, float]:
         """Read the source of a shard, and add its counts up."""
@@ -161,13 +147,14 @@ class Pipeline:
         return unstack(planes, source, padded.lead, target)
 
     def _put(
-        self, region: Region, block: npt.NDArray[np.float32], noisy: float
-    ) -> Tally:
+        self, number: int, region: Region, block: npt.NDArray[np.float32], noisy: float
+    ) -> None:
         pixels, clipped = converted(block, self.dtype)
-        with output_errors(self.path):
-            self.sink.put(region, pixels)
         written = float(pixels.sum(dtype=np.float64))
-        return Tally(pixels.size, clipped, noisy, written)
+        tally = Tally(pixels.size, clipped, noisy, written)
+        with output_errors(self.path, is_kept=bool(self.ledger.records)):
+            notes = self.sink.put(region, pixels)
+            self.ledger.add(Record(number, self.sink.size(region), tally, notes))
 
 
 def converted(

@@ -3,27 +3,34 @@
 The next shard is read and the last one is written while this one is computed, in the
 thread of the caller. At most a few shards are in memory, whatever the size of the
 image. Everything is written beside the destination, under its name with ``.partial``
-behind it, and renamed when complete: nothing half-written ever looks whole.
+behind it, and renamed when complete: nothing half-written ever looks whole. A ledger
+beside it says which shards are finished, so that a run can be continued that was
+stopped, failed or was killed.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from napari_blindsound.errors import OutputError
 from napari_blindsound.images.axes import Axes
 from napari_blindsound.inference.destination import Destination, output_errors
+from napari_blindsound.inference.events import Progress, WriteEvent
+from napari_blindsound.inference.lazy import source_token
+from napari_blindsound.inference.ledger import Header, Ledger
 from napari_blindsound.inference.ngff import NgffSink
 from napari_blindsound.inference.ome_tiff import OmeTiffSink
-from napari_blindsound.inference.pipeline import Pipeline, Sink, Tally
+from napari_blindsound.inference.pipeline import Pipeline, Sink
 from napari_blindsound.inference.reading import check_channels
+from napari_blindsound.inference.resume import check_same, leftover
 from napari_blindsound.inference.shards import Shards, output_order
 
 if TYPE_CHECKING:
@@ -32,9 +39,10 @@ if TYPE_CHECKING:
     from typing import Self
 
     from napari_blindsound.images.volume import Volume
+    from napari_blindsound.inference.ledger import Contents, Record
     from napari_blindsound.inference.tiling import TileOperator
 
-EVENTS_PER_SECOND = 10
+__all__ = ["DEFAULTS", "WriteConfig", "WriteEvent", "write"]
 
 
 class WriteConfig(BaseModel):
@@ -49,6 +57,11 @@ class WriteConfig(BaseModel):
     )
     overwrite: bool = Field(
         False, description="replace an existing result, once the new one is complete"
+    )
+    resume: bool = Field(
+        False,
+        description="continue a result that was stopped or failed, in place of "
+        "starting anew; refused if image, model or settings are others",
     )
     chunk: int = Field(
         512,
@@ -85,42 +98,6 @@ class WriteConfig(BaseModel):
         return self
 
 
-@dataclass(frozen=True)
-class WriteEvent:
-    """How far the work has come.
-
-    Parameters
-    ----------
-    done, total : int
-        Pixels of the full resolution, channels counted.
-    seconds : float
-        Since the start.
-    seconds_left : float or None
-        Estimate; None where there is nothing to judge by.
-    message : str
-        What is being done.
-    path : Path or None
-        The complete result; only in the last event.
-    clipped : int
-        Pixels so far that did not fit the range of an integer type.
-    mean_in, mean_out : float or None
-        Means of the noisy and the written pixels so far.
-    stopped : bool
-        The work ended early, and nothing was kept.
-    """
-
-    done: int
-    total: int
-    seconds: float
-    seconds_left: float | None
-    message: str
-    path: Path | None = None
-    clipped: int = 0
-    mean_in: float | None = None
-    mean_out: float | None = None
-    stopped: bool = False
-
-
 DEFAULTS = WriteConfig()
 
 
@@ -136,7 +113,9 @@ def write(
     """Denoise an image of any size into an OME-Zarr or an OME-TIFF.
 
     What can be known to fail is refused at once; the work is done while the events are
-    taken, and thrown away if they are not taken to the end.
+    taken. If they are not taken to the end, or the work fails or is killed, what is
+    finished stays beside `dest`, and ``config.resume`` continues it; a start without it
+    replaces it.
 
     Parameters
     ----------
@@ -151,7 +130,7 @@ def write(
     config : WriteConfig
         How the result is stored.
     stop : threading.Event, optional
-        Set it to end the work at the next tile; nothing is kept then.
+        Set it to end the work at the next tile; what is finished is kept.
     provenance : mapping, optional
         Plain data stored with the result, beside the model's own provenance.
 
@@ -168,8 +147,9 @@ def write(
     OutputExistsError
         If something lies at `dest` and may not be replaced.
     OutputError
-        If the format is unknown, `dest` is the source or inside it, or the disk is too
-        small; while iterating, if writing fails.
+        If the format is unknown, `dest` is the source or inside it, somebody else is
+        writing it, the disk is too small, or what is there cannot be continued by this
+        run; while iterating, if writing fails.
     DataError
         While iterating, if a pixel is NaN or infinite.
     """
@@ -187,12 +167,13 @@ def write(
         "model": getattr(denoiser, "provenance", {}),
         **(provenance or {}),
     }
-    events = _Events(denoiser, volume, destination, config, dtype, facts)
-    return events.run(stop)
+    run = _Run(denoiser, volume, destination, config, dtype, facts)
+    run.check()
+    return run.events(stop)
 
 
 @dataclass(frozen=True)
-class _Events:
+class _Run:
     """One run of `write`."""
 
     denoiser: TileOperator
@@ -202,13 +183,41 @@ class _Events:
     dtype: np.dtype[Any]
     facts: Mapping[str, Any]
 
-    def run(self, stop: threading.Event | None) -> Iterator[WriteEvent]:
-        progress = _Progress(math.prod(self.volume.shape))
-        stopped = False
-        with (
-            self.destination.writing() as partial,
-            closing(self._steps(partial, progress)) as steps,
-        ):
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """All that the pixels of the result depend on, as plain data."""
+        names = {"shard", "chunk"}
+        if self.destination.format == "OME-Zarr":
+            names |= {"levels", "compression"}
+        return {
+            "format": self.destination.format,
+            "source": source_token(self.volume),
+            "shape": list(self.volume.shape),
+            "revision": self.denoiser.revision,
+            "dtype": str(self.dtype),
+            **self.config.model_dump(mode="json", include=names),
+        }
+
+    def check(self) -> Contents | None:
+        """Contents of the ledger to go on with, None to start anew.
+
+        Raises
+        ------
+        OutputError
+            If there is one, and it belongs to another run.
+        """
+        begun = leftover(self.destination) if self.config.resume else None
+        if begun is not None:
+            check_same(self.destination.path, begun.header.run, self.identity)
+        return begun
+
+    def events(self, stop: threading.Event | None) -> Iterator[WriteEvent]:
+        path = self.destination.path
+        with self.destination.claimed(), ExitStack() as stack:
+            sink, ledger = self._opened(stack)
+            progress = Progress(math.prod(self.volume.shape), ledger)
+            steps = stack.enter_context(closing(self._steps(sink, progress)))
+            stopped = False
             for message in steps:
                 stopped = stop is not None and stop.is_set()
                 if stopped:
@@ -216,27 +225,71 @@ class _Events:
                 if progress.is_due():
                     yield progress.event(message)
             if not stopped:
-                self.destination.commit()
+                ledger.close()
+                with output_errors(path, is_kept=True):
+                    self.destination.commit()
         if stopped:
+            progress.done = ledger.tally.pixels
             yield replace(progress.event("stopped"), stopped=True)
         else:
-            yield replace(progress.event("complete"), path=self.destination.path)
+            yield replace(progress.event("complete"), path=path)
 
-    def _steps(self, partial: Path, progress: _Progress) -> Generator[str]:
+    def _opened(self, stack: ExitStack) -> tuple[Sink, Ledger]:
+        """Begin the output, or take it up where it was left.
+
+        When the stack is closed, it is cleared away unless a shard of it is finished.
+        """
+        with output_errors(self.destination.path):
+            begun = self.check()
+            if begun is not None:
+                return self._taken_up(begun, stack)
+            total = math.prod(self.volume.shape)
+            header = Header(self.volume.name, total, self.identity)
+            ledger = self.destination.begin(header)
+            stack.callback(self._leave, ledger)
+            sink = self._sink()
+            ledger.ready()
+            return sink, ledger
+
+    def _taken_up(self, begun: Contents, stack: ExitStack) -> tuple[Sink, Ledger]:
+        path = self.destination.path
+        try:
+            sink = self._sink(resume=True)
+            records = _found(sink, begun)
+        except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
+            msg = (
+                f"what is left of {path} is damaged ({error}) and cannot be "
+                "continued: start it anew (without resume)"
+            )
+            raise OutputError(msg) from error
+        ledger = Ledger(self.destination.ledger, records=records)
+        stack.callback(ledger.close)
+        return sink, ledger
+
+    def _leave(self, ledger: Ledger) -> None:
+        ledger.close()
+        if not ledger.records:
+            self.destination.discard()
+
+    def _steps(self, sink: Sink, progress: Progress) -> Generator[str]:
         """Do the work, and say what is being done after each piece of it."""
-        path, tally = self.destination.path, progress.tally
-        with output_errors(path):
-            sink = self._sink(partial)
-        yield "denoising"
-        pipeline = Pipeline(self.denoiser, self.volume, sink, self.dtype, path)
-        for pixels in pipeline.steps(tally):
+        path, ledger = self.destination.path, progress.ledger
+        yield "continuing" if ledger.records else "denoising"
+        pipeline = Pipeline(self.denoiser, self.volume, sink, self.dtype, path, ledger)
+        for pixels in pipeline.steps():
             progress.done += pixels
             yield "denoising"
-        with output_errors(path):
-            yield from sink.finish(progress.facts)
+        tally = ledger.whole()
+        facts = {
+            "clipped": tally.clipped,
+            "mean_in": tally.mean_in,
+            "mean_out": tally.mean_out,
+        }
+        with output_errors(path, is_kept=True):
+            yield from sink.finish(facts)
 
-    def _sink(self, partial: Path) -> Sink:
-        """Begin the output, with the axes in its own order."""
+    def _sink(self, *, resume: bool = False) -> Sink:
+        """Open the output, with the axes in its own order."""
         volume, axes = self.volume, self.volume.axes
         names = output_order(axes.names)
         order = [axes.index(name) for name in names]
@@ -245,10 +298,17 @@ class _Events:
         shards = Shards(names, shape, self.config.chunk, self.config.shard)
         if self.destination.format == "OME-TIFF":
             return OmeTiffSink(
-                partial, volume, placed, shards, dtype=self.dtype, facts=self.facts
+                self.destination.partial,
+                volume,
+                placed,
+                shards,
+                dtype=self.dtype,
+                facts=self.facts,
+                identity=self.identity,
+                resume=resume,
             )
         return NgffSink(
-            partial,
+            self.destination.partial,
             volume,
             placed,
             shards,
@@ -256,45 +316,16 @@ class _Events:
             facts=self.facts,
             levels=self.config.levels,
             compression=self.config.compression,
+            resume=resume,
         )
 
 
-@dataclass
-class _Progress:
-    """What events are made of, and when the next one is due."""
-
-    total: int
-    done: int = 0
-    tally: Tally = field(default_factory=Tally)
-    started: float = field(default_factory=time.monotonic)
-    due: float = 0.0
-
-    def is_due(self) -> bool:
-        now = time.monotonic()
-        if now < self.due:
-            return False
-        self.due = now + 1 / EVENTS_PER_SECOND
-        return True
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What was found on the way, to be stored with the result."""
-        return {
-            "clipped": self.tally.clipped,
-            "mean_in": self.tally.mean(self.tally.noisy),
-            "mean_out": self.tally.mean(self.tally.written),
-        }
-
-    def event(self, message: str) -> WriteEvent:
-        seconds = time.monotonic() - self.started
-        rest = self.total - self.done
-        return WriteEvent(
-            done=self.done,
-            total=self.total,
-            seconds=seconds,
-            seconds_left=seconds * rest / self.done if self.done else None,
-            message=message,
-            clipped=self.tally.clipped,
-            mean_in=self.tally.mean(self.tally.noisy),
-            mean_out=self.tally.mean(self.tally.written),
-        )
+def _found(sink: Sink, begun: Contents) -> dict[int, Record]:
+    """Shards that are finished and still there; their notes go to the sink."""
+    found = {}
+    for number, region in enumerate(sink.shards):
+        record = begun.records.get(number)
+        if record is not None and sink.size(region) == record.size:
+            found[number] = record
+            sink.recall(record.notes)
+    return found
