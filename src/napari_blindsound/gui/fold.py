@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QFrame,
@@ -11,6 +13,9 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+
+if TYPE_CHECKING:
+    from qtpy.QtGui import QResizeEvent
 
 
 class Fold(QWidget):
@@ -77,7 +82,7 @@ class Fold(QWidget):
         self._summary.setToolTip(text)
         self._elide()
 
-    def resizeEvent(self, event: object) -> None:
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Shorten the summary to the new width."""
         self._elide()
         super().resizeEvent(event)

@@ -6,17 +6,19 @@ methods are called on the GUI thread and return at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from psygnal import Signal, SignalGroup
 
-from napari_blindsound.gui import live
+from napari_blindsound.gui import live, work
 from napari_blindsound.gui.failure import Failure, explain
 from napari_blindsound.gui.live import Controls, Prepared, Preview, Request, Trained
+from napari_blindsound.gui.plan import Plan
 from napari_blindsound.gui.preferences import Preferences, preferences
+from napari_blindsound.gui.work import Checked
 from napari_blindsound.gui.worker import Worker
 
 if TYPE_CHECKING:
@@ -31,10 +33,7 @@ if TYPE_CHECKING:
     from napari_blindsound.inference.store import WriteConfig
     from napari_blindsound.methods.base import Method
     from napari_blindsound.pace import Pace
-    from napari_blindsound.quality.preflight import Glance
     from napari_blindsound.recipe import Recipe, Training
-
-DEFAULT_SECONDS = 60.0
 
 _Place = Literal["main", "check", "paint", "import"]
 
@@ -50,68 +49,6 @@ class State(StrEnum):
     TRAINED = "trained"
     APPLYING = "applying"
     DONE = "done"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How to train, as chosen in the dock.
-
-    Parameters
-    ----------
-    method, preset : str
-    settings : mapping
-        Changes to the preset.
-    unit : {"seconds", "steps", "preset"}
-        What `amount` counts; "preset" takes the preset's number of steps.
-    amount : float
-    seed : int
-    device : str
-    """
-
-    method: str = "blind2unblind"
-    preset: str = "fast"
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    unit: Literal["seconds", "steps", "preset"] = "seconds"
-    amount: float = DEFAULT_SECONDS
-    seed: int = 0
-    device: str = "auto"
-
-    def recipe(self, data: Data, pace: Pace | None) -> Recipe:
-        """The training, by a number of steps, so that it can be repeated.
-
-        Raises
-        ------
-        ValueError
-            If a setting does not fit.
-        """
-        from napari_blindsound.recipe import Recipe
-        from napari_blindsound.training.trainer import TrainConfig
-
-        steps = int(self.amount) if self.unit == "steps" else None
-        if self.unit == "seconds" and pace is not None:
-            steps = pace.steps_for(self.amount)
-        recipe = Recipe(
-            method=self.method,
-            preset=self.preset,
-            settings=dict(self.settings),
-            channels=data.channels,
-            train=TrainConfig(
-                steps=steps,
-                seed=self.seed,
-                device=self.device,
-                threads=pace.threads if pace is not None else None,
-            ),
-        )
-        recipe.config()
-        return recipe
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What the data look like at a glance."""
-
-    glances: tuple[Glance, ...]
-    advice: tuple[str, ...]
 
 
 class Events(SignalGroup):
@@ -202,7 +139,7 @@ class Session:
 
     def prepare(self) -> None:
         """Import what is large while the user looks around."""
-        self._run("import", _importing, self._on_imported, "train")
+        self._run("import", work.importing, self._on_imported, "train")
 
     def restrict(self, ranges: Mapping[str, slice]) -> None:
         """Train on a part; the model learned so far stays."""
@@ -227,8 +164,8 @@ class Session:
         """Look at the data, and measure the speed."""
         if self.data is not None:
             self.checked = None
-            work = partial(_checking, self.data, self.plan)
-            self._run("check", work, self._on_checked, "check")
+            task = partial(work.checking, self.data, self.plan)
+            self._run("check", task, self._on_checked, "check")
 
     def start(self) -> None:
         """Train from the beginning."""
@@ -238,10 +175,10 @@ class Session:
         self._clear_failure()
         self._untrained()
         self._stop_worker("check")
-        work = partial(_training, self.data, self.plan, self.pace, self.controls)
+        task = partial(work.training, self.data, self.plan, self.pace, self.controls)
         self._to(State.TRAINING)
         self.events.said.emit("reading patches…")
-        self._run("main", work, self._on_trained, "train")
+        self._run("main", task, self._on_trained, "train")
 
     def pause(self) -> None:
         """Let the training wait."""
@@ -256,8 +193,8 @@ class Session:
             self._to(State.TRAINING)
         elif self.can_go_on and self.data is not None and self.training is not None:
             self._to(State.TRAINING)
-            work = partial(live.watched, self.data, self.training, self.controls)
-            self._run("main", work, self._on_trained, "train")
+            task = partial(live.watched, self.data, self.training, self.controls)
+            self._run("main", task, self._on_trained, "train")
 
     def stop(self) -> None:
         """End what runs within a second; what was learned or written stays."""
@@ -318,8 +255,8 @@ class Session:
         """Take a model from a file instead of training one."""
         self._refuse_while_busy()
         self._clear_failure()
-        work = partial(_loading, path, self.plan.device)
-        self._run("main", work, partial(self._on_loaded, path), "apply")
+        task = partial(work.loading, path, self.plan.device)
+        self._run("main", task, partial(self._on_loaded, path), "apply")
 
     def write(
         self,
@@ -335,8 +272,8 @@ class Session:
             return
         self._clear_failure()
         self._to(State.APPLYING)
-        work = partial(_writing, model, tuple(targets), config, command, threads)
-        self._run("main", work, self._on_written, "apply")
+        task = partial(work.writing, model, tuple(targets), config, command, threads)
+        self._run("main", task, self._on_written, "apply")
 
     def fail(self, error: BaseException, step: Step) -> None:
         """Tell what went wrong in a widget."""
@@ -396,7 +333,7 @@ class Session:
                 del self._workers[place]
                 self._on_finished(place)
 
-        worker.event.connect(event)
+        worker.yielded.connect(event)
         worker.failed.connect(failed)
         worker.finished.connect(finished)
         worker.start()
@@ -490,8 +427,8 @@ class Session:
             return
         if self.controls.request is None or "paint" in self._workers:
             return
-        work = partial(_painting, self.data, self.denoiser, self.controls)
-        self._run("paint", work, self.events.previewed.emit, "train")
+        task = partial(work.painting, self.data, self.denoiser, self.controls)
+        self._run("paint", task, self.events.previewed.emit, "train")
 
     def _fail(self, failure: Failure) -> None:
         self.failure = failure
@@ -510,87 +447,3 @@ class Session:
     def _to(self, state: State) -> None:
         self.state = state
         self.events.changed.emit()
-
-
-def _importing(stop: threading.Event) -> Iterator[Mapping[str, type[Method]]]:
-    from napari_blindsound import methods, pace
-
-    # Both are needed when Start is pressed, and what they import takes seconds.
-    del pace
-
-    if not stop.is_set():
-        yield methods.available()
-
-
-def _checking(
-    data: Data, plan: Plan, stop: threading.Event
-) -> Iterator[Checked | Pace]:
-    from napari_blindsound.quality.advice import advice
-    from napari_blindsound.quality.preflight import glances
-
-    found = glances(data.training)
-    yield Checked(tuple(found), tuple(advice(data.training, found)))
-    if not stop.is_set():
-        from napari_blindsound.pace import measure_pace
-
-        yield measure_pace([data.training], plan.recipe(data, None), stop=stop)
-
-
-def _training(
-    data: Data,
-    plan: Plan,
-    pace: Pace | None,
-    controls: Controls,
-    stop: threading.Event,
-) -> Iterator[object]:
-    from napari_blindsound.networks.device import pick_device
-    from napari_blindsound.pace import measure_pace
-    from napari_blindsound.recipe import Training
-
-    if pace is None:
-        pace = measure_pace([data.training], plan.recipe(data, None), stop=stop)
-    recipe = plan.recipe(data, pace)
-    training = Training([data.training], recipe)
-    device = str(pick_device(recipe.train.device))
-    yield Prepared(training, recipe, pace, device)
-    yield from live.watched(data, training, controls, stop)
-
-
-def _painting(
-    data: Data, denoiser: Denoiser, controls: Controls, stop: threading.Event
-) -> Iterator[Preview]:
-    while controls.request is not None and not stop.is_set():
-        request = controls.take()
-        made = None if request is None else live.preview(data, denoiser, request)
-        if made is not None:
-            yield made
-        if not controls.is_new:
-            return
-
-
-def _loading(path: Path, device: str, stop: threading.Event) -> Iterator[Denoiser]:
-    from napari_blindsound.inference.denoiser import Denoiser
-
-    model = Denoiser.load(path, device)
-    if not stop.is_set():
-        yield model
-
-
-def _writing(
-    model: Denoiser,
-    targets: Sequence[tuple[Volume, Path]],
-    config: WriteConfig,
-    command: str,
-    threads: int | None,
-    stop: threading.Event,
-) -> Iterator[object]:
-    from napari_blindsound.inference.store import write
-    from napari_blindsound.training.threads import each_fixed
-
-    facts = {"command": command}
-    for volume, path in targets:
-        if stop.is_set():
-            return
-        events = write(model, volume, path, config, stop=stop, provenance=facts)
-        # The number of threads decides the bits, as it did in training.
-        yield from each_fixed(events, threads)

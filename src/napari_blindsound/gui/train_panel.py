@@ -28,7 +28,7 @@ from napari_blindsound.gui.fold import Fold
 from napari_blindsound.gui.form import ConfigForm
 from napari_blindsound.gui.live import Quality
 from napari_blindsound.gui.panel import Panel
-from napari_blindsound.gui.session import DEFAULT_SECONDS
+from napari_blindsound.gui.plan import DEFAULT_SECONDS
 from napari_blindsound.training.events import Progress
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class TrainPanel(Panel):
 
     @property
     def wants_ends(self) -> bool:
-        """Whether both of the method's ends are needed: the slider is not at the second."""
+        """Whether both ends are needed: the slider is not at the second one."""
         return self._ends is not None and self.blend.value() < _SLIDER
 
     @property

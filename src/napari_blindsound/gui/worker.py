@@ -38,7 +38,7 @@ class Worker(QObject):
 
     Attributes
     ----------
-    event : Signal
+    yielded : Signal
         Each event, on the GUI thread.
     failed : Signal
         The exception that ended the work, if one did.
@@ -46,7 +46,7 @@ class Worker(QObject):
         Always last, however the work ended.
     """
 
-    event = Signal(object)
+    yielded = Signal(object)
     failed = Signal(object)
     finished = Signal()
     _woken = Signal()
@@ -57,7 +57,8 @@ class Worker(QObject):
         self._stop = threading.Event()
         self._posted: deque[tuple[str, object]] = deque()
         # A bound method of an object of this thread: delivered here by either binding.
-        self._woken.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
+        queued = Qt.ConnectionType.QueuedConnection
+        self._woken.connect(self._deliver, type=queued)
         self._thread = threading.Thread(
             target=self._run, name="blindsound-work", daemon=True
         )
@@ -108,7 +109,7 @@ class Worker(QObject):
         while self._posted:
             kind, content = self._posted.popleft()
             if kind == _EVENT:
-                self.event.emit(content)
+                self.yielded.emit(content)
             elif kind == _FAILED:
                 self.failed.emit(content)
             else:
