@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_blindsound.errors import AxesError, DataError
+from napari_blindsound.errors import AxesError, DataError, OutputError
 from napari_blindsound.gui.layers import axes_of, like, volume_of
 from napari_blindsound.gui.lazy_layer import LazyLayer
 from napari_blindsound.images.layers import KEY, volume_to_layers
@@ -271,13 +272,15 @@ class Applying(QObject):
         self._panel.show_layers(names)
 
     def _show_unfinished(self) -> None:
-        from napari_blindsound.inference.destination import resumable
+        """Offer to continue what this model began at the place."""
+        from napari_blindsound.inference.resume import resumable
 
-        place = self._panel.destination
-        found = None
-        if self._panel.place.text().strip() and not self._panel.is_for_files:
-            found = resumable(place)
-        if found is None or self._session.denoiser is None:
+        found, model = None, self._session.model()
+        named = self._panel.place.text().strip() and not self._panel.is_for_files
+        if model is not None and named and not self._session.is_busy:
+            with suppress(OutputError):  # while a name is being typed
+                found = resumable(self._panel.destination)
+        if model is None or found is None or found.revision != model.revision:
             self._panel.forget_unfinished()
         else:
             self._panel.show_unfinished(100 * found.done / max(1, found.total))

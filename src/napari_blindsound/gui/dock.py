@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import napari
     from napari.layers import Image
-    from qtpy.QtGui import QDragEnterEvent, QDropEvent
+    from qtpy.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QShowEvent
 
     from napari_blindsound.gui.failure import Failure
     from napari_blindsound.gui.panel import Panel
@@ -192,9 +192,11 @@ class DenoiseDock(QWidget):
             self.data.open_paths(paths_of(data))
             event.acceptProposedAction()
 
-    def showEvent(self, event: object) -> None:
+    def showEvent(self, event: QShowEvent | None) -> None:
         """Find out when the window that this is in gets closed."""
-        self.window().installEventFilter(self)
+        window = self.window()
+        if window is not None:
+            window.installEventFilter(self)
         super().showEvent(event)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
@@ -203,13 +205,14 @@ class DenoiseDock(QWidget):
             QTimer.singleShot(0, self._end_if_closed)
         return bool(super().eventFilter(watched, event))
 
-    def closeEvent(self, event: object) -> None:
+    def closeEvent(self, event: QCloseEvent | None) -> None:
         """End all work when the dock closes."""
         self._end()
         super().closeEvent(event)
 
     def _end_if_closed(self) -> None:
-        if not self.window().isVisible():
+        window = self.window()
+        if window is None or not window.isVisible():
             self._end()
 
     def _end(self) -> None:

@@ -68,9 +68,11 @@ class Looking(QObject):
     def ask(self) -> None:
         """Want what is visible now."""
         source = self._source
-        wanted = source is not None and self._panel.wants_preview
-        if source is None or not wanted or source not in self._viewer.layers:
-            self._session.look(None)
+        if source is None or source not in self._viewer.layers:
+            self.clear()
+            return
+        if not self._panel.wants_preview:
+            self.clear()
             return
         look = looked_at(self._viewer, source, self._axes)
         if look is not None:
@@ -80,13 +82,16 @@ class Looking(QObject):
         """Take the preview away."""
         self._timer.stop()
         self._session.look(None)
-        if self._curtain is not None:
-            self._curtain.remove()
-            self._curtain = None
-        if self.preview is not None:
-            self.preview.remove()
-            self.preview = None
+        self._take_down()
+
+    def _take_down(self) -> None:
+        curtain, self._curtain = self._curtain, None
+        preview, self.preview = self.preview, None
         self._last = None
+        if curtain is not None:
+            curtain.remove()
+        if preview is not None:
+            preview.remove()
 
     def close(self) -> None:
         """Let go of the viewer."""
@@ -109,13 +114,9 @@ class Looking(QObject):
         session = self._session
         if self.preview is None:
             return
-        if session.training is None and session.denoiser is None:
-            # Reset: what the preview shows is no longer known to anybody.
-            self.preview.remove()
-            self.preview = None
-        elif not self._panel.wants_preview:
-            self.preview.remove()
-            self.preview = None
+        is_forgotten = session.training is None and session.denoiser is None
+        if is_forgotten and not session.is_busy:
+            self._take_down()
 
     def _on_previewed(self, preview: Preview) -> None:
         if self._source is None or not self._panel.wants_preview:
@@ -125,6 +126,8 @@ class Looking(QObject):
         if self.preview is None:
             self.preview = PreviewLayer(self._viewer, self._source, self._axes)
             self.preview.removed.connect(self._on_removed)
+            self._curtain = Curtain(self._viewer, self.preview)
+            self._curtain.moved.connect(self._on_dragged)
         self._last = preview
         self.preview.set_blend(self._panel.blend_weight)
         self.preview.show(preview)
@@ -133,7 +136,7 @@ class Looking(QObject):
 
     def _on_removed(self) -> None:
         """The user took the preview layer away: no more of them."""
-        self.preview = None
+        self._take_down()
         self._panel.preview.setChecked(False)
 
     def _on_blended(self, weight: float) -> None:
@@ -147,18 +150,10 @@ class Looking(QObject):
             return
         if fraction is None:
             self.preview.set_curtain(None)
-            if self._curtain is not None:
-                self._curtain.remove()
-                self._curtain = None
             return
         across = self._last.look.region[self._axes.index("X")]
         x = across.start + fraction * (across.stop - across.start)
         self.preview.set_curtain(x)
-        if self._curtain is None and self._source is not None:
-            self._curtain = Curtain(self._viewer, self._source)
-            self._curtain.moved.connect(self._on_dragged)
-        if self._curtain is not None:
-            self._curtain.place(x)
 
     def _on_dragged(self, x: float) -> None:
         if self.preview is None or self._last is None:
@@ -166,4 +161,3 @@ class Looking(QObject):
         across = self._last.look.region[self._axes.index("X")]
         fraction = (x - across.start) / (across.stop - across.start)
         self._panel.show_curtain(min(1.0, max(0.0, fraction)))
-        self.preview.set_curtain(x)

@@ -13,7 +13,7 @@ import traceback
 from collections import deque
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import QObject, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,9 +56,8 @@ class Worker(QObject):
         self._work: Work | None = work
         self._stop = threading.Event()
         self._posted: deque[tuple[str, object]] = deque()
-        # A bound method of an object of this thread: delivered here by either binding.
-        queued = Qt.ConnectionType.QueuedConnection
-        self._woken.connect(self._deliver, type=queued)
+        # A method of an object of this thread: queued, since it is told from another.
+        self._woken.connect(self._deliver)
         self._thread = threading.Thread(
             target=self._run, name="blindsound-work", daemon=True
         )
