@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from napari_blindsound.batch.finding import RESULT, Found, stems
 from napari_blindsound.batch.stamps import digest
-from napari_blindsound.errors import AxesError
+from napari_blindsound.images.parts import with_channel
 from napari_blindsound.inference.denoiser import SUFFIX
 from napari_blindsound.inference.store import WriteConfig
 from napari_blindsound.recipe import Recipe
@@ -85,7 +85,7 @@ class BatchConfig(BaseModel):
             If it cannot be read, or has no such channel.
         """
         volume = image.open(self.axes, self.image)
-        return volume if self.channel is None else _one_channel(volume, self.channel)
+        return volume if self.channel is None else with_channel(volume, self.channel)
 
     def applied(self, model: Denoiser) -> Denoiser:
         """The model, returning the estimate that was asked for."""
@@ -93,9 +93,9 @@ class BatchConfig(BaseModel):
             return model
         return model.with_output(self.estimate, turns=self.turns, blend=self.blend)
 
-    def writing(self) -> WriteConfig:
-        """How results are stored."""
-        return WriteConfig(dtype=self.dtype, overwrite=self.overwrite)
+    def writing(self, *, resume: bool) -> WriteConfig:
+        """How results are stored, and whether one half-written is continued."""
+        return WriteConfig(dtype=self.dtype, overwrite=self.overwrite, resume=resume)
 
     @property
     def training_key(self) -> str:
@@ -109,19 +109,3 @@ class BatchConfig(BaseModel):
         """Name of all that decides on a result, besides its source and its model."""
         names = {"dtype", "turns", "blend", "estimate", "axes", "channel", "image"}
         return digest(self.model_dump(mode="json", include=names))
-
-
-def _one_channel(volume: Volume, wanted: str) -> Volume:
-    if "C" not in volume.axes:
-        return volume
-    names, count = volume.channel_names, volume.n_channels
-    if wanted in names:
-        return volume.select(C=names.index(wanted))
-    if wanted.isdecimal() and int(wanted) < count:
-        return volume.select(C=int(wanted))
-    named = f", or a name: {', '.join(names)}" if names else ""
-    msg = (
-        f"{volume.name} has no channel {wanted!r}; give a number from 0 to "
-        f"{count - 1}{named}"
-    )
-    raise AxesError(msg)

@@ -33,6 +33,9 @@ State = Literal[
 FINAL: frozenset[State] = frozenset({"done", "skipped", "failed", "stopped"})
 """States in which nothing more happens to a row."""
 
+GOES_ON = "goes on from here next time"
+"""What there is to say of a row that was stopped."""
+
 REPORT = "batch.csv"
 _COLUMNS = (
     *("date", "file", "state", "seconds"),

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_blindsound.batch.learning import Place
-from napari_blindsound.batch.rows import Report, RowEvent, noise_text, sentence
+from napari_blindsound.batch.rows import GOES_ON, Report, RowEvent, noise_text, sentence
 from napari_blindsound.batch.shared import shared_model
 from napari_blindsound.batch.stamps import KEY, digest, fingerprint, result_stamp
-from napari_blindsound.errors import BlindsoundError, OutputExistsError
+from napari_blindsound.errors import BlindsoundError, OutputError, OutputExistsError
 from napari_blindsound.inference.destination import output_errors
 from napari_blindsound.inference.store import write
 from napari_blindsound.quality.preflight import glances
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_blindsound.batch.config import BatchConfig
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from napari_blindsound.batch.rows import State
     from napari_blindsound.images.volume import Volume
     from napari_blindsound.inference.denoiser import Denoiser
+    from napari_blindsound.inference.store import WriteEvent
     from napari_blindsound.quality.preflight import Glance
     from napari_blindsound.training.events import Progress
 
@@ -236,7 +237,7 @@ class _Run:
                 [volume], config.recipe, row.training, self.stop
             )
         if model is None:
-            yield row.event("stopped", message="goes on from here next time")
+            yield row.event("stopped", message=GOES_ON)
             return None
         return config.applied(model)
 
@@ -247,19 +248,40 @@ class _Run:
         if self.command is not None:
             provenance["command"] = self.command
         yield row.event("denoising")
-        for told in write(
-            denoiser,
-            volume,
-            row.result,
-            self.config.writing(),
-            stop=self.stop,
-            provenance=provenance,
-        ):
+        for told in self._written(volume, denoiser, row.result, provenance):
             if told.stopped:
-                yield row.event("stopped", message="goes on from here next time")
+                yield row.event("stopped", message=GOES_ON)
             elif told.path is not None:
                 said = f"{told.clipped} pixels were clipped" if told.clipped else ""
                 yield row.event("done", 1.0, message=said, path=told.path)
             else:
                 fraction = told.done / told.total
                 yield row.event("denoising", fraction, told.seconds_left)
+
+    def _written(
+        self,
+        volume: Volume,
+        denoiser: Denoiser,
+        result: Path,
+        provenance: Mapping[str, str],
+    ) -> Iterator[WriteEvent]:
+        """Go on with what an earlier run left, or begin where that is not possible."""
+        begun = False
+        for resume in (True, False):
+            config = self.config.writing(resume=resume)
+            try:
+                for told in write(
+                    denoiser,
+                    volume,
+                    result,
+                    config,
+                    stop=self.stop,
+                    provenance=provenance,
+                ):
+                    begun = True
+                    yield told
+            except OutputError:
+                if begun or not resume:
+                    raise
+            else:
+                return

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_blindsound.batch.learning import Place
-from napari_blindsound.batch.rows import RowEvent, is_out_of_memory, sentence
+from napari_blindsound.batch.rows import GOES_ON, RowEvent, is_out_of_memory, sentence
 from napari_blindsound.batch.stamps import fingerprint
 from napari_blindsound.errors import BlindsoundError, NotEnoughMemoryError
 from napari_blindsound.inference.denoiser import SUFFIX, Denoiser
@@ -132,8 +132,7 @@ class _Lesson:
             path, said = self._place({}).path, self._message
             yield RowEvent(None, "done", 1.0, seconds, message=said, path=path)
         elif self.stop.is_set():
-            said = "goes on from here next time"
-            yield RowEvent(None, "stopped", 0.0, seconds, message=said)
+            yield RowEvent(None, "stopped", 0.0, seconds, message=GOES_ON)
 
     def _told(self, progress: Progress) -> RowEvent:
         return RowEvent(
