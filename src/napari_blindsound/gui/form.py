@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from magicgui.widgets import create_widget
 from pydantic import BaseModel, ValidationError, create_model
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
-from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QFormLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
 
 from napari_blindsound.gui.fold import Fold
@@ -59,6 +59,7 @@ class ConfigForm(QWidget):
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
+        self._rows: dict[str, _Row] = {}
         self._model = model if isinstance(model, type) else _model_of(model)
         self._is_filling = True
         whole = QVBoxLayout(self)
@@ -127,6 +128,12 @@ class ConfigForm(QWidget):
             return dict(_sentences(error))
         return {}
 
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Follow the palette, as when napari's theme is changed."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.StyleChange:
+            self._mark(self.errors)
+
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Let the wheel scroll the dock, and not change what lies below the mouse."""
         if (
@@ -151,10 +158,11 @@ class ConfigForm(QWidget):
             info = self._model.model_fields[name]
             row = _row(name, info, self._on_change)
             label = row.label
+            label.setText(row.title)
             label.setBuddy(row.control)
             for part in (label, row.control):
-                part.setToolTip(info.description or label.text())
-            row.control.setAccessibleName(label.text())
+                part.setToolTip(info.description or row.title)
+            row.control.setAccessibleName(row.title)
             row.control.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
             row.control.installEventFilter(self)
             layout.addRow(label, row.control)
@@ -164,17 +172,21 @@ class ConfigForm(QWidget):
     def _on_change(self, *_: object) -> None:
         if self._is_filling:
             return
-        errors = self.errors
-        for name, row in self._rows.items():
-            palette = self.palette()
-            if name in errors:
-                palette.setColor(QPalette.ColorRole.WindowText, alarm(palette))
-            row.label.setPalette(palette)
+        self._mark(self.errors)
         self.changed.emit()
+
+    def _mark(self, errors: Mapping[str, str]) -> None:
+        color = alarm(self.palette()).name()
+        for name, row in self._rows.items():
+            # As rich text, because napari's style overrules the label's palette.
+            red = f'<span style="color:{color}">{escape(row.title)}</span>'
+            row.label.setText(red if name in errors else row.title)
+            row.label.setToolTip(errors.get(name) or row.control.toolTip())
 
 
 @dataclass(frozen=True)
 class _Row:
+    title: str
     label: QLabel
     control: QWidget
     get: Callable[[], Any]
@@ -185,25 +197,27 @@ class _Row:
 
 def _row(name: str, info: FieldInfo, on_change: Callable[..., None]) -> _Row:
     """Control that fits the annotation of a field, at its default."""
-    label = QLabel(info.title or name.replace("_", " "))
+    title = info.title or name.replace("_", " ")
     kind = info.annotation
     if kind is float:
-        row = _number(label, info, on_change)
+        row = _number(title, info, on_change)
     elif kind in (bool, int, str) or get_origin(kind) is Literal:
         widget = _widget(info)
         widget.changed.connect(on_change)
-        row = _Row(label, widget.native, widget.get_value, widget.set_value, widget)
+        row = _Row(
+            title, QLabel(), widget.native, widget.get_value, widget.set_value, widget
+        )
     else:
-        row = _text(label, on_change)
+        row = _text(title, on_change)
     if not info.is_required():
         row.set(info.get_default(call_default_factory=True))
     return row
 
 
-def _number(label: QLabel, info: FieldInfo, on_change: Callable[..., None]) -> _Row:
+def _number(title: str, info: FieldInfo, on_change: Callable[..., None]) -> _Row:
     control = Number(*_bounds(info))
     control.valueChanged.connect(on_change)
-    return _Row(label, control, control.value, control.setValue)
+    return _Row(title, QLabel(), control, control.value, control.setValue)
 
 
 def _widget(info: FieldInfo) -> ValueWidget[Any]:
@@ -229,7 +243,7 @@ def _widget(info: FieldInfo) -> ValueWidget[Any]:
     return widget  # type: ignore[return-value]  # what these annotations give
 
 
-def _text(label: QLabel, on_change: Callable[..., None]) -> _Row:
+def _text(title: str, on_change: Callable[..., None]) -> _Row:
     control = QLineEdit()
     control.textChanged.connect(on_change)
 
@@ -242,7 +256,7 @@ def _text(label: QLabel, on_change: Callable[..., None]) -> _Row:
     def put(value: object) -> None:
         control.setText(value if isinstance(value, str) else json.dumps(value))
 
-    return _Row(label, control, get, put)
+    return _Row(title, QLabel(), control, get, put)
 
 
 def _bounds(info: FieldInfo) -> tuple[float, float]:
