@@ -211,11 +211,11 @@ class Denoiser:
         """
         normalized = torch.from_numpy(self.preprocessing.normalize(padded))
         with _LOCKS[str(self.device)], torch.inference_mode():
+            # One network takes all channels, several take one each.
+            shares = normalized.tensor_split(len(self.methods), dim=1)
             parts = [
-                self._forward(method, part, halo)
-                for method, part in zip(
-                    self.methods, self._split(normalized), strict=True
-                )
+                self._forward(method, share, halo)
+                for method, share in zip(self.methods, shares, strict=True)
             ]
         denoised = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         return self.preprocessing.restore(denoised.numpy())
@@ -298,11 +298,6 @@ class Denoiser:
         width = getattr(method.config, "width", None)
         with mixed_precision(self.device, width):
             return self._estimate.of(method, normalized.to(self.device), halo).cpu()
-
-    def _split(self, normalized: Tensor) -> tuple[Tensor, ...]:
-        if len(self.methods) == 1:
-            return (normalized,)
-        return tuple(normalized.split(1, dim=1))
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}
