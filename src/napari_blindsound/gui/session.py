@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal, SignalGroup
 
@@ -19,23 +19,22 @@ from napari_blindsound.gui.live import Controls, Prepared, Preview, Request, Tra
 from napari_blindsound.gui.plan import Plan
 from napari_blindsound.gui.preferences import Preferences, preferences
 from napari_blindsound.gui.work import Checked
-from napari_blindsound.gui.worker import Worker
+from napari_blindsound.gui.workers import Workers
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from napari_blindsound.gui.data import Data
     from napari_blindsound.gui.failure import Step
+    from napari_blindsound.gui.worker import Work
+    from napari_blindsound.gui.workers import Place
     from napari_blindsound.images.volume import Volume
     from napari_blindsound.inference.denoiser import Denoiser
-    from napari_blindsound.inference.store import WriteConfig
+    from napari_blindsound.inference.store import WriteConfig, WriteEvent
     from napari_blindsound.methods.base import Method
     from napari_blindsound.pace import Pace
     from napari_blindsound.recipe import Recipe, Training
-
-_Place = Literal["main", "check", "paint", "import"]
 
 
 class State(StrEnum):
@@ -109,7 +108,8 @@ class Session:
         self._earlier: tuple[Recipe | None, Data | None] = None, None
         self.methods: Mapping[str, type[Method]] = {}
         self.controls = Controls(self.preferences.preview_seconds)
-        self._workers: dict[_Place, Worker] = {}
+        self._is_written = False
+        self._workers = Workers()
 
     @property
     def is_busy(self) -> bool:
@@ -132,7 +132,7 @@ class Session:
         self._refuse_while_busy()
         self._clear_failure()
         self.data, self.checked, self.pace = data, None, None
-        self._stop_worker("check")
+        self._workers.drop("check")
         self._untrained()
         if data is not None:
             self.check()
@@ -174,7 +174,7 @@ class Session:
             return
         self._clear_failure()
         self._untrained()
-        self._stop_worker("check")
+        self._workers.drop("check")
         task = partial(work.training, self.data, self.plan, self.pace, self.controls)
         self._to(State.TRAINING)
         self.events.said.emit("reading patches…")
@@ -198,12 +198,12 @@ class Session:
 
     def stop(self) -> None:
         """End what runs within a second; what was learned or written stays."""
-        self._stop_worker("main")
+        self._workers.stop("main")
 
     def reset(self) -> None:
         """Forget what was learned."""
         self._refuse_while_busy()
-        self._stop_worker("paint")
+        self._workers.drop("paint")
         self.denoiser = self.model_path = self.blend = None
         self._clear_failure()
         self._untrained()
@@ -271,6 +271,7 @@ class Session:
         if model is None:
             return
         self._clear_failure()
+        self._is_written = False
         self._to(State.APPLYING)
         task = partial(work.writing, model, tuple(targets), config, command, threads)
         self._run("main", task, self._on_written, "apply")
@@ -294,12 +295,7 @@ class Session:
         """
         self.controls.ask(None)
         self.controls.pause.clear()
-        workers = list(self._workers.values())
-        self._workers.clear()
-        for worker in workers:
-            worker.stop()
-        for worker in workers:
-            worker.join(seconds)
+        self._workers.close(seconds)
         if self.training is not None:
             self.training.close()
         self.training = self.denoiser = self.data = self.checked = None
@@ -307,51 +303,25 @@ class Session:
 
     def _run(
         self,
-        place: _Place,
-        work: Callable[[threading.Event], Iterator[object]],
-        on_event: Callable[[object], None],
+        place: Place,
+        task: Work,
+        on_event: Callable[[Any], None],
         step: Step,
     ) -> None:
         """Work in a thread; what it tells counts only while it is the last one."""
-        self._stop_worker(place)
-        worker = Worker(work)
-        self._workers[place] = worker
+        self._workers.run(
+            place,
+            task,
+            on_event,
+            on_failed=partial(self._on_failed, step=step),
+            on_finished=partial(self._on_finished, place),
+        )
 
-        def current() -> bool:
-            return self._workers.get(place) is worker
-
-        def event(content: object) -> None:
-            if current():
-                on_event(content)
-
-        def failed(error: BaseException) -> None:
-            if current():
-                self._on_failed(error, step)
-
-        def finished() -> None:
-            if current():
-                del self._workers[place]
-                self._on_finished(place)
-
-        worker.yielded.connect(event)
-        worker.failed.connect(failed)
-        worker.finished.connect(finished)
-        worker.start()
-
-    def _stop_worker(self, place: _Place) -> None:
-        if place != "main":
-            worker = self._workers.pop(place, None)
-        else:
-            # Its last words are still wanted: the model, or how far it came.
-            worker = self._workers.get(place)
-        if worker is not None:
-            worker.stop()
-
-    def _on_imported(self, event: object) -> None:
-        self.methods = event  # type: ignore[assignment] # the only event
+    def _on_imported(self, methods: Mapping[str, type[Method]]) -> None:
+        self.methods = methods
         self.events.changed.emit()
 
-    def _on_checked(self, event: object) -> None:
+    def _on_checked(self, event: Checked | Pace) -> None:
         if isinstance(event, Checked):
             self.checked = event
             if self.state is State.DATA:
@@ -359,7 +329,7 @@ class Session:
             else:
                 self.events.changed.emit()
         else:
-            self.pace = event  # type: ignore[assignment] # the only other event
+            self.pace = event
             self.events.changed.emit()
 
     def _on_trained(self, event: object) -> None:
@@ -391,22 +361,22 @@ class Session:
         self._to(State.TRAINED)
         self._paint()
 
-    def _on_loaded(self, path: Path, event: object) -> None:
+    def _on_loaded(self, path: Path, model: Denoiser) -> None:
         self.reset()
-        self.denoiser = event  # type: ignore[assignment] # the only event
+        self.denoiser = model
         self.model_path = path
         self._to(State.TRAINED)
         self._paint()
 
-    def _on_written(self, event: object) -> None:
+    def _on_written(self, event: WriteEvent) -> None:
         self.events.written.emit(event)
-        path = getattr(event, "path", None)
-        if path is not None:
-            self._to(State.DONE)
-            self.events.applied.emit(path)
+        self._is_written = event.path is not None
+        if event.path is not None:
+            self.events.applied.emit(event.path)
 
     def _on_failed(self, error: BaseException, step: Step) -> None:
         self._fail(explain(error, step))
+        self._is_written = False
         if self.state in (State.TRAINING, State.PAUSED):
             # What was learned until then is good.
             if self.training is not None:
@@ -414,9 +384,11 @@ class Session:
             else:
                 self._untrained()
 
-    def _on_finished(self, place: _Place) -> None:
-        if place == "main" and self.is_busy:
-            self._to(State.TRAINED if self.denoiser is not None else State.DATA)
+    def _on_finished(self, place: Place) -> None:
+        if place == "main" and self.state is State.APPLYING:
+            self._to(State.DONE if self._is_written else State.TRAINED)
+        elif place == "main" and self.is_busy:
+            self._untrained()
         if place == "paint" and self.controls.is_new:
             self._paint()
 
