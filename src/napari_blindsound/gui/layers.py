@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,17 +105,15 @@ def volume_of(layer: Image, axes: str) -> Volume:
     DataError
         If the values are no intensities.
     """
-    from dataclasses import replace
-
     if layer.rgb:
         msg = (
-            f"{layer.name} is an RGB picture: split its colors (right-click it, Split "
+            f"the layer {layer.name} is an RGB picture: split its colors (right-click it, Split "
             f"RGB) and denoise the channels"
         )
         raise ImageFormatError(msg)
     if len(axes) != layer.ndim or not {"Y", "X"} <= set(axes):
         msg = (
-            f"{layer.name} has {layer.ndim} dimensions and the axes {axes!r} do not "
+            f"the layer {layer.name} has {layer.ndim} dimensions, and the axes {axes!r} do not "
             f"fit: choose a different letter for each, Y and X among them"
         )
         raise AxesError(msg)
@@ -145,48 +144,98 @@ def channel_of(layer: Layer) -> int | None:
     return int(number) if number is not None else None
 
 
-def reopened(layer: Image, path: str, axes: str) -> Volume | None:
-    """The file of a layer, opened lazily, if the layer still shows what is in it.
+def files_of(layer: Layer) -> tuple[str, ...]:
+    """Paths that a layer was opened from, several for a stack of dropped frames.
 
-    Read from the file, a training is the same one that the command line makes.
+    Empty for a layer made in memory.
+    """
+    ours = layer.metadata.get(KEY) or {}
+    if ours.get("paths"):
+        return tuple(str(path) for path in ours["paths"])
+    path = file_of(layer)
+    return () if path is None else (path,)
+
+
+def role_of(layer: Layer) -> str | None:
+    """What a layer of ours is there for: "preview", "denoised"; None for others."""
+    role = (layer.metadata.get(KEY) or {}).get("role")
+    return None if role is None else str(role)
+
+
+@dataclass(frozen=True)
+class Reopened:
+    """A layer's file, opened as the command line opens it.
 
     Parameters
     ----------
-    layer : Image
-        With or without a channel axis.
-    path : str
-        Its file.
-    axes : str
-        What the layer's axes mean.
+    volume : Volume
+        All channels of the file.
+    axes : str or None
+        What has to be said of the axes for that; None where the file says it.
+    """
+
+    volume: Volume
+    axes: str | None = None
+
+
+def reopened(
+    shown: Volume, paths: Sequence[str], channel: int | None = None
+) -> Reopened | None:
+    """The file of a layer, opened lazily, if the layer still shows what is in it.
+
+    Read from the file, a training is the same one that the command line makes. Touches
+    no layer, so that a thread can wait for a slow disk.
+
+    Parameters
+    ----------
+    shown : Volume
+        What the layer shows, with the axes that it is meant to have.
+    paths : sequence of str
+        Its file, or the frames that it was stacked from.
+    channel : int, optional
+        The one that the layer shows, where it shows one of several.
 
     Returns
     -------
-    Volume or None
-        All channels of the file; None where file and layer differ.
+    Reopened or None
+        None where file and layer differ.
     """
-    number = channel_of(layer)
+    source = paths[0] if len(paths) == 1 else list(paths)
     try:
-        try:
-            volume = open_volume(path)
-        except AxesError:
-            volume = open_volume(path, axes=axes)
-        shown = volume if number is None else volume.select(C=number)
-        same = shown.axes.names == axes and _same_pixels(layer, shown)
+        found = _opened_as(source, shown.axes.names, channel)
+        volume = found.volume
+        part = volume if channel is None else volume.select(C=channel)
+        same = part.axes.names == shown.axes.names and _same_pixels(shown, part)
     except (BlindsoundError, OSError):
         return None
-    return volume if same else None
+    return found if same else None
 
 
-def _same_pixels(layer: Image, volume: Volume) -> bool:
-    data = layer.data[0] if layer.multiscale else layer.data
-    if tuple(data.shape) != volume.shape or data.dtype != volume.dtype:
+def _opened_as(source: str | list[str], names: str, channel: int | None) -> Reopened:
+    """Open a file with the axes of a layer, which may show one of its channels."""
+    try:
+        volume = open_volume(source)
+    except AxesError:
+        return Reopened(open_volume(source, axes=names), names)
+    if channel is not None:
+        at = volume.axes.index("C")
+        names = f"{names[:at]}C{names[at:]}"
+    if names == volume.axes.names:
+        return Reopened(volume)
+    return Reopened(open_volume(source, axes=names), names)
+
+
+def _same_pixels(shown: Volume, volume: Volume) -> bool:
+    if (shown.shape, shown.dtype) != (volume.shape, volume.dtype):
         return False
     for end in (0, -1):
         region = tuple(
             _some(size, _SAMPLE) if name in "YX" else _some(size, 1, end)
             for name, size in zip(volume.axes.names, volume.shape, strict=True)
         )
-        if not np.array_equal(np.asarray(data[region]), volume.read(region)):
+        nans = volume.dtype.kind == "f"
+        pixels = (shown.read(region), volume.read(region))
+        if not np.array_equal(*pixels, equal_nan=nans):
             return False
     return True
 

@@ -71,6 +71,19 @@ def volume_to_layers(volume: Volume) -> list[LayerData]:
     return layers
 
 
+def volume_to_layer(volume: Volume) -> LayerData:
+    """One layer that shows a volume, its channels on a slider.
+
+    For a volume of which nobody knows which of its axes the channels are.
+
+    Parameters
+    ----------
+    volume : Volume
+        As for :func:`volume_to_layers`.
+    """
+    return _layer(volume, volume.name)
+
+
 def layers_to_volume(layers: Sequence[LayerData]) -> Volume:
     """Volume of what layers show: one image, or several that become its channels.
 
@@ -118,24 +131,20 @@ def _tell_apart(metas: Sequence[dict[str, Any]]) -> None:
 
 def _layer(volume: Volume, name: str) -> LayerData:
     """One layer of a volume without channels."""
-    axes = volume.axes
     settings: Sequence[Any] = (volume.omero or {}).get("channels") or ()
     setting = settings[0] if len(settings) == 1 else {}
     window = setting.get("window") or {}
     meta: dict[str, Any] = {
+        **place(volume.axes),
         "name": name,
-        "scale": tuple(axis.scale for axis in axes),
-        "translate": tuple(axis.translate for axis in axes),
-        "units": tuple(axis.unit or "pixel" for axis in axes),
-        "axis_labels": tuple(axes.names.lower()),
         "contrast_limits": _range(window.get("start"), window.get("end"))
-        or _sampled_range(volume),
+        or sampled_range(volume),
         "visible": bool(setting.get("active", True)),
-        "metadata": {KEY: {"source": volume.source, "axes": axes.to_json()}},
+        "metadata": {KEY: {"source": volume.source, "axes": volume.axes.to_json()}},
     }
     if setting.get("color"):
         meta["colormap"] = f"#{str(setting['color']).lstrip('#')[:6]}"
-    levels = [_lazy(level, axes) for level in volume.levels]
+    levels = [_lazy(level, volume.axes) for level in volume.levels]
     return levels[0] if len(levels) == 1 else levels, meta, "image"
 
 
@@ -166,7 +175,17 @@ def _blocks(level: ArrayLike, axes: Axes) -> tuple[int, ...]:
     )
 
 
-def _sampled_range(volume: Volume) -> tuple[float, float]:
+def place(axes: Axes) -> dict[str, Any]:
+    """Keywords of ``add_image`` that say where an image lies, and along what axes."""
+    return {
+        "scale": tuple(axis.scale for axis in axes),
+        "translate": tuple(axis.translate for axis in axes),
+        "units": tuple(axis.unit or "pixel" for axis in axes),
+        "axis_labels": tuple(axes.names.lower()),
+    }
+
+
+def sampled_range(volume: Volume) -> tuple[float, float]:
     """Display range by the middle of the middle plane of the coarsest level."""
     level = volume.levels[-1]
     region = []
@@ -200,6 +219,9 @@ def _image(data: Any, meta: Mapping[str, Any]) -> Volume:  # noqa: ANN401 - any 
         raise ImageFormatError(msg)
     is_pyramid = meta.get("multiscale") or isinstance(data, list | tuple)
     level = data[0] if is_pyramid else data
+    if hasattr(level, "to_dask"):
+        # A layer that is being denoised shows noisy pixels, too; these are not.
+        level = level.to_dask()
     return Volume((level,), _axes(meta, level.ndim, name), name)
 
 
