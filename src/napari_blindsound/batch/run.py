@@ -25,6 +25,7 @@ from napari_blindsound.errors import BlindsoundError, OutputError, OutputExistsE
 from napari_blindsound.inference.destination import output_errors
 from napari_blindsound.inference.store import write
 from napari_blindsound.quality.preflight import glances
+from napari_blindsound.training.threads import each_fixed
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -270,14 +271,15 @@ class _Run:
         for resume in (True, False):
             config = self.config.writing(resume=resume)
             try:
-                for told in write(
+                events = write(
                     denoiser,
                     volume,
                     result,
                     config,
                     stop=self.stop,
                     provenance=provenance,
-                ):
+                )
+                for told in each_fixed(events, self.config.recipe.train.threads):
                     begun = True
                     yield told
             except OutputError:
