@@ -81,14 +81,14 @@ def as_shown(layer: Image, axes: str | None) -> Volume:
     """
     if layer.ndim > MOST:
         msg = (
-            f"the layer {layer.name} has {layer.ndim} dimensions, but no more than {MOST} are "
-            f"known ({', '.join(AXIS_NAMES)}): make a layer of a part of it"
+            f"the layer {layer.name} has {layer.ndim} dimensions, but no more than "
+            f"{MOST} are known ({', '.join(AXIS_NAMES)}): make a layer of a part of it"
         )
         raise AxesError(msg)
     if axes is None and not layer.rgb:
         msg = (
-            f"the layer {layer.name} does not say what all of its {layer.ndim} dimensions are: "
-            f"choose a letter for each, Y and X among them"
+            f"the layer {layer.name} does not say what all of its {layer.ndim} "
+            f"dimensions are: choose a letter for each, Y and X among them"
         )
         raise AxesError(msg)
     return volume_of(layer, axes or "")

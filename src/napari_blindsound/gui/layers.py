@@ -107,14 +107,14 @@ def volume_of(layer: Image, axes: str) -> Volume:
     """
     if layer.rgb:
         msg = (
-            f"the layer {layer.name} is an RGB picture: split its colors (right-click it, Split "
-            f"RGB) and denoise the channels"
+            f"the layer {layer.name} is an RGB picture: split its colors (right-click "
+            f"it, Split RGB) and denoise the channels"
         )
         raise ImageFormatError(msg)
     if len(axes) != layer.ndim or not {"Y", "X"} <= set(axes):
         msg = (
-            f"the layer {layer.name} has {layer.ndim} dimensions, and the axes {axes!r} do not "
-            f"fit: choose a different letter for each, Y and X among them"
+            f"the layer {layer.name} has {layer.ndim} dimensions, and the axes "
+            f"{axes!r} do not fit: choose a letter for each, Y and X among them"
         )
         raise AxesError(msg)
     levels = tuple(layer.data) if layer.multiscale else (layer.data,)
