@@ -13,6 +13,7 @@ from napari_blindsound.errors import DataError
 from napari_blindsound.noise.calibration import (
     NoiseModel,
     estimate_noise,
+    fit_noise,
     saturation_level,
 )
 
@@ -164,3 +165,12 @@ def test_real_captures_match_their_spread_about_the_truth(kind):
     middle = (truth > np.quantile(truth, 0.3)) & (truth < np.quantile(truth, 0.99))
     expected = spread[middle].mean()
     assert model.variance(truth[middle]).mean() == pytest.approx(expected, rel=0.2)
+
+
+def test_points_that_the_line_was_fitted_to_lie_on_it():
+    light = np.linspace(0, 300, 128)[None, :] * np.ones((128, 1))
+    model, points = fit_noise([expose(light, 2.0, 100, 3.0)])
+    assert points.shape == (24, 2)
+    assert (np.diff(points[:, 0]) > 0).all()
+    expected = model.variance(points[:, 0])
+    assert np.median(np.abs(points[:, 1] / expected - 1)) < 0.15

@@ -127,13 +127,34 @@ def estimate_noise(
     DataError
         If a plane is not a plane or not finite, or all are smaller than 5 x 5 pixels.
     """
+    model, _ = fit_noise(planes, offset=offset)
+    return model
+
+
+def fit_noise(
+    planes: Sequence[NDArray[Any]], *, offset: float | None = None
+) -> tuple[NoiseModel, Floats]:
+    """Fit the line as :func:`estimate_noise`, and show what it was fitted to.
+
+    Parameters
+    ----------
+    planes, offset
+        As there.
+
+    Returns
+    -------
+    NoiseModel, numpy.ndarray
+        The model, and (n, 2) float64: mean and variance of each group of pixels, in
+        counts and counts squared, darkest first.
+    """
     bins = _bins(planes)
     gain, intercept = _robust_line(bins.means, bins.variances)
     dark = bins.low if offset is None else offset
     read_variance = gain * dark + intercept
     if read_variance < 0.0 and gain > 0.0 and offset is None:
         dark = -intercept / gain
-    return NoiseModel(gain, float(dark), max(0.0, float(read_variance)))
+    model = NoiseModel(gain, float(dark), max(0.0, float(read_variance)))
+    return model, np.stack([bins.means, bins.variances], axis=1)
 
 
 def saturation_level(planes: Sequence[NDArray[Any]]) -> float | None:

@@ -10,7 +10,7 @@ from scipy.ndimage import uniform_filter
 
 from napari_blindsound.images.intensity import Intensity
 from napari_blindsound.images.sample import sample_planes
-from napari_blindsound.noise.calibration import NoiseModel, estimate_noise
+from napari_blindsound.noise.calibration import NoiseModel, fit_noise
 from napari_blindsound.noise.hot_pixels import HotPixels
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ class Glance:
         False where so many pixels stand out that they must be signal.
     pixels : int
         Pixels that were read.
+    points : tuple of (float, float)
+        Mean and variance of groups of pixels, which the line of :attr:`noise` was
+        fitted to.
     """
 
     title: str
@@ -52,6 +55,7 @@ class Glance:
     hot: float
     hot_enabled: bool
     pixels: int
+    points: tuple[tuple[float, float], ...] = ()
 
     def photons(self, counts: float) -> float | None:
         """Photoelectrons that a count stands for; None if there is no photon noise."""
@@ -125,7 +129,7 @@ def glances(volume: Volume) -> list[Glance]:
 
 
 def _glance(planes: Sequence[np.ndarray], title: str) -> Glance:
-    noise = estimate_noise(planes)
+    noise, points = fit_noise(planes)
     rule = HotPixels.fit(planes, noise)
     # Percentiles of single pixels would be those of the noise where light is scarce.
     means = [uniform_filter(plane.astype(np.float32), _WINDOW) for plane in planes]
@@ -143,4 +147,5 @@ def _glance(planes: Sequence[np.ndarray], title: str) -> Glance:
         hot / light.size,
         hot_enabled=rule.enabled,
         pixels=light.size,
+        points=tuple((float(mean), float(variance)) for mean, variance in points),
     )
