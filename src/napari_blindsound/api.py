@@ -137,7 +137,8 @@ def denoise(
     device : str
         For a model given as a path.
     stop : threading.Event, optional
-        Set it to end early; nothing is then left at `output`.
+        Set it to end early; nothing is then at `output`, but what is finished is kept
+        beside it, and ``WriteConfig(resume=True)`` continues it.
     on_event : callable, optional
         Called with each event of the writing.
 

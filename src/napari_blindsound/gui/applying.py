@@ -189,7 +189,9 @@ class Applying(QObject):
             msg = "the layer is gone: choose another one in step 1"
             raise DataError(msg)
         volume = data.volume
-        if "C" not in volume.axes or "C" in data.shown:
+        is_split = "C" in volume.axes and "C" not in data.shown
+        if not is_split or data.joint:
+            # Channels denoised jointly cannot be had one by one: a slider, then.
             yield model, volume, source
             return
         for number, layer in self._chosen.channel_layers():
@@ -202,7 +204,9 @@ class Applying(QObject):
             # One channel of a layer with a channel axis was denoised: its own layer.
             [(_, settings, _)] = volume_to_layers(volume)
             settings = {**settings, "name": f"{source.name} · denoised ({title})"}
-        made = LazyLayer(self._viewer, model, volume, settings)
+        memory = int(self._session.preferences.tile_memory_gb * 2**30)
+        made = LazyLayer(self._viewer, model, volume, settings, memory=memory)
+        made.failed.connect(self._on_trouble)
         made.layer.metadata[KEY] |= self._facts(model)
         self.lazy_layers = [one for one in self.lazy_layers if not one.is_closed]
         self.lazy_layers.append(made)

@@ -48,8 +48,8 @@ class Looking(QObject):
             viewer.dims.events.point,
             viewer.dims.events.order,
             viewer.dims.events.ndisplay,
-            viewer.camera.events.center,
-            viewer.camera.events.zoom,
+            viewer.scene.camera.events.center,
+            viewer.scene.camera.events.zoom,
         ):
             moved.connect(self._on_moved)
         session.events.previewed.connect(self._on_previewed)
@@ -99,8 +99,8 @@ class Looking(QObject):
             self._viewer.dims.events.point,
             self._viewer.dims.events.order,
             self._viewer.dims.events.ndisplay,
-            self._viewer.camera.events.center,
-            self._viewer.camera.events.zoom,
+            self._viewer.scene.camera.events.center,
+            self._viewer.scene.camera.events.zoom,
         ):
             moved.disconnect(self._on_moved)
         self.clear()

@@ -259,6 +259,20 @@ class Denoiser:
             provenance=self.provenance,
         )
 
+    def of_channel(self, index: int) -> Denoiser:
+        """The model of one channel alone, where each has a network of its own."""
+        if len(self.methods) == 1:
+            return self
+        return Denoiser(
+            [self.methods[index]],
+            self.preprocessing.of_channel(index),
+            output=self.output,
+            blend=self.blend,
+            turns=self.turns,
+            device=self._device_name,
+            provenance=self.provenance,
+        )
+
     def save(self, path: Path | str) -> Path:
         """Write the model to one file, which replaces an earlier one when complete.
 
