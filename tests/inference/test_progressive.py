@@ -161,7 +161,8 @@ def test_as_a_whole_it_is_never_noisy(pyramid, noisy, open_progressive):
     assert np.asarray(level, dtype=np.float64).dtype == np.float64
     np.testing.assert_allclose(np.mean(level), done.mean(), rtol=1e-5)
     np.testing.assert_allclose(level.to_dask()[1].compute(), done[1], rtol=1e-6)
-    assert [a.name for a in progressive.to_dask()] == [level.to_dask().name]
+    (array,) = progressive.denoised
+    assert array.name == level.to_dask().name == progressive.denoised[:1][0].name
     with pytest.raises(ValueError, match="copy"):
         np.array(level, dtype=np.float64, copy=False)
     assert copy.deepcopy(level) is level
@@ -319,7 +320,8 @@ def test_large_images_get_a_pyramid(pyramid, noisy, monkeypatch, open_progressiv
     np.testing.assert_allclose(progressive.levels[2][1, :, 1], coarse[1, 1], rtol=1e-6)
     part = progressive.levels[1][2, 30:40, 0, 60:]
     np.testing.assert_allclose(part, halved(by_channel)[2, 0, 30:40, 60:], rtol=1e-6)
-    assert len(progressive.to_dask()) == 3
+    assert len(progressive.denoised) == 3
+    assert progressive.denoised[2].shape == (3, 51, 2, 33)
     flat = open_progressive(pyramid(), volume_of(noisy((65, 33)), axes="YX"))
     assert flat.levels[-1].shape == (5, 3)
 

@@ -26,7 +26,10 @@ from napari_blindsound.inference.patchwork import (
     Tile,
     require_source,
 )
-from napari_blindsound.inference.progressive_level import ProgressiveLevel
+from napari_blindsound.inference.progressive_level import (
+    DenoisedLevels,
+    ProgressiveLevel,
+)
 from napari_blindsound.inference.pyramid import halved_often, with_pyramid
 from napari_blindsound.inference.reading import check_channels, read_padded
 from napari_blindsound.inference.recent import Recent
@@ -47,6 +50,7 @@ MEMORY = 2**30
 """Bytes of denoised tiles that are kept."""
 
 SIDE = 512  # px of a tile; rounded up to the model's stride
+REACH = 32  # tiles on each side of the middle of the view, at most
 NEWS_SECONDS = 0.2  # between two calls of `on_ready`, at least
 IDLE_SECONDS = 2.0  # without work, after which the thread ends
 THREAD = "blindsound-progressive"
@@ -84,6 +88,8 @@ class Progressive:
         The same as ``volume.levels``, denoised as far as it has been. Levels that are
         halves of level 0 in Y and X show the means of denoised tiles; others, such as
         those with fewer planes, stay the source's.
+    denoised : DenoisedLevels
+        What `lazy` gives: dask arrays, one a level. For scripts, and for saving.
     error : Exception or None
         The last one.
 
@@ -114,6 +120,7 @@ class Progressive:
         self._tiles: Recent[Pixels] = Recent(memory)
         self._patchworks = self._make_patchworks()
         self.levels = [ProgressiveLevel(p, self._denoised) for p in self._patchworks]
+        self.denoised = DenoisedLevels(self.levels)
         self._changed = threading.Condition()
         self._queue: deque[Tile] = deque()
         self._wanted: frozenset[Tile] = frozenset()
@@ -170,9 +177,11 @@ class Progressive:
             (rows.start + rows.stop) / 2,
             (columns.start + columns.stop) / 2,
         )
-        tiles = [
-            Tile(tuple(plane), *at) for at in self._patchworks[0].tiles_of(*region)
-        ]
+        reach = tuple(
+            _near(*pair, REACH * self._side)
+            for pair in zip(region, middle, strict=True)
+        )
+        tiles = [Tile(tuple(plane), *at) for at in self._patchworks[0].tiles_of(*reach)]
         tiles.sort(key=lambda tile: tile.distance(middle, self._side))
         del tiles[self._most_tiles(level) :]
         with self._changed:
@@ -210,16 +219,6 @@ class Progressive:
         if thread is not None:
             thread.join(seconds)
         return not self.is_running
-
-    def to_dask(self) -> list[da.Array]:
-        """The denoised image as dask arrays, one a level: `lazy` of the same image.
-
-        Raises
-        ------
-        ModelError
-            If it was closed.
-        """
-        return [self._denoised(number) for number in range(len(self.levels))]
 
     def _denoised(self, number: int) -> da.Array:
         denoiser = self._denoiser
@@ -267,8 +266,10 @@ class Progressive:
             error = self._attempt(tile)
             with self._changed:
                 self._busy = None
-                # One bad pixel spoils a tile; what else there is would spoil them all.
-                if error is not None and not isinstance(error, DataError):
+                # A bad pixel spoils one tile; whatever else went wrong would go wrong
+                # with the other tiles of this plane, too.
+                spoils_all = error is not None and not isinstance(error, DataError)
+                if spoils_all and tile in self._wanted:
                     self._queue.clear()
                 is_done = not self._queue
             if error is not None:
@@ -309,9 +310,17 @@ class Progressive:
         )
         out = np.empty(padded.shape, np.float32)
         for _ in tiler.steps(padded.pixels, out):
-            if tile not in self._wanted:
+            if self._is_dropped(tile):
                 return
         self._keep(tile, np.ascontiguousarray(out[0][:, *padded.core]))
+
+    def _is_dropped(self, tile: Tile) -> bool:
+        """Whether nobody wants a tile any more; from here on, who does asks anew."""
+        with self._changed:
+            if tile in self._wanted:
+                return False
+            self._busy = None
+            return True
 
     def _keep(self, tile: Tile, pixels: Pixels) -> None:
         done, levels = 0, {}
@@ -338,3 +347,9 @@ class Progressive:
         listener = self.on_error
         if listener is not None:
             listener(error)
+
+
+def _near(span: slice, middle: float, reach: int) -> slice:
+    """Part of a span that is not farther than `reach` from a place."""
+    low = min(max(span.start, int(middle) - reach), span.stop - 1)
+    return slice(low, max(low + 1, min(span.stop, int(middle) + reach)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from operator import index as as_index
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -93,6 +94,35 @@ class ProgressiveLevel:
             for name, part in pairs
             if name in "TZ"
         )
+
+
+class DenoisedLevels(Sequence["da.Array"]):
+    """Dask arrays of the denoised image, one a level, made when first asked for.
+
+    Making them takes a look at the whole image where that lies in memory.
+
+    Parameters
+    ----------
+    levels : sequence of ProgressiveLevel
+        Whose result they are.
+    """
+
+    def __init__(self, levels: Sequence[ProgressiveLevel]) -> None:
+        self._levels = levels
+
+    def __len__(self) -> int:
+        return len(self._levels)
+
+    @overload
+    def __getitem__(self, number: int) -> da.Array: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[da.Array]: ...
+
+    def __getitem__(self, number: int | slice) -> da.Array | list[da.Array]:
+        """The array of a level."""
+        if isinstance(number, slice):
+            return [level.to_dask() for level in self._levels[number]]
+        return self._levels[number].to_dask()
 
 
 def _window(
