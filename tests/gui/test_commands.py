@@ -110,7 +110,7 @@ def test_a_model_without_a_window_is_said_to_need_one(model, monkeypatch):
 
 
 def test_napari_offers_it_in_its_menus(run):
-    """In an interpreter of its own: the tests' viewers have an application of theirs."""
+    """In a new interpreter: the viewers of tests have an application of their own."""
     code = f"""
 import json, os, sys
 import napari, numpy as np
