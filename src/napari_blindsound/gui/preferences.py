@@ -65,5 +65,5 @@ def _stored() -> Any:  # noqa: ANN401 - a class that napari makes of the manifes
         return None
     try:
         return get_plugin_settings(NAME).denoising
-    except (KeyError, AttributeError):  # the latter with npe2 0.9
+    except KeyError:
         return None
