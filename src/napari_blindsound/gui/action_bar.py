@@ -141,7 +141,7 @@ class ActionBar(QFrame):
             State.EMPTY: "drop an image here, or open one in napari",
             State.DATA: "looking at the image…",
             State.READY: "ready: press Start",
-            State.TRAINED: "trained: apply it, or train on",
+            State.TRAINED: "trained: apply it in step 4",
             State.DONE: "done",
         }
         self.bar.setValue(_WHOLE if state in (State.TRAINED, State.DONE) else 0)

@@ -198,18 +198,21 @@ class Applying(QObject):
             yield model.of_channel(number), volume.select(C=number), layer
 
     def _add_lazily(self, model: Denoiser, volume: Volume, source: Image) -> None:
-        title = model.method.title
-        settings = like(source, name=f"{source.name} · denoised ({title})")
+        name = f"{source.name} · denoised ({model.method.title}, lazy)"
+        settings = like(source, name=name)
         if volume.ndim != source.ndim:
             # One channel of a layer with a channel axis was denoised: its own layer.
             [(_, settings, _)] = volume_to_layers(volume)
-            settings = {**settings, "name": f"{source.name} · denoised ({title})"}
+            settings = {**settings, "name": name}
         memory = int(self._session.preferences.tile_memory_gb * 2**30)
         made = LazyLayer(self._viewer, model, volume, settings, memory=memory)
         made.failed.connect(self._on_trouble)
         made.layer.metadata[KEY] |= self._facts(model)
         self.lazy_layers = [one for one in self.lazy_layers if not one.is_closed]
         self.lazy_layers.append(made)
+
+    def _on_trouble(self, error: Exception) -> None:
+        self._session.fail(error, "apply")
 
     def _facts(self, model: Denoiser) -> dict[str, object]:
         job = self.job()

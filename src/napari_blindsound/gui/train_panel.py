@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _UNITS = {
     "seconds": "seconds",
     "steps": "steps",
-    "preset": "as many steps as the preset",
+    "preset": "preset's steps",
 }
 _SLIDER = 1000  # positions of a slider from 0 to 1
 # Of every method; those of one method are folded away with the rest.
@@ -117,7 +117,7 @@ class TrainPanel(Panel):
 
     def refresh(self) -> None:
         """Show the methods once they are known, and what fits the state."""
-        if self.method.count() != max(1, len(self.session.methods)):
+        if self._offered != list(self.session.methods):
             self._fill_methods()
         is_idle = not self.session.is_busy
         for control in (self.method, self.preset, self.amount, self.unit):
@@ -151,6 +151,12 @@ class TrainPanel(Panel):
         self.unit.setToolTip("What the length of the training is counted in")
         for word, text in _UNITS.items():
             self.unit.addItem(text, word)
+        for combo in (self.method, self.preset, self.unit):
+            # As narrow as the dock, whatever the longest entry is.
+            combo.setSizeAdjustPolicy(
+                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+            )
+            combo.setMinimumContentsLength(6)
         first, second = QHBoxLayout(), QHBoxLayout()
         first.addWidget(self.method, 3)
         first.addWidget(self.preset, 2)
@@ -226,6 +232,7 @@ class TrainPanel(Panel):
         self.curtain_slider.valueChanged.connect(self._on_curtain)
 
     def _fill_methods(self) -> None:
+        self._offered = list(self.session.methods)
         with QSignalBlocker(self.method):
             self.method.clear()
             for name, method in self.session.methods.items():
@@ -322,11 +329,14 @@ class TrainPanel(Panel):
 
     def _on_progress(self, event: object) -> None:
         if isinstance(event, Progress) and event.terms:
-            self.curve.add(event.step, sum(event.terms.values()))
+            self.curve.add(event.step, event.loss)
         elif isinstance(event, Quality) and math.isfinite(event.gain):
+            if event.gain <= 0:
+                self.quality.setText("not better than the noisy image yet")
+                return
             self.curve.add_quality(event.step, event.gain)
             self.quality.setText(
-                f"estimated {event.gain:+.1f} dB against the noisy image"
+                f"estimated {event.gain:+.1f} dB against the noisy one"
             )
 
     def _on_blend(self) -> None:

@@ -170,6 +170,18 @@ class Method(nn.Module, ABC):
             (B, C, H, W).
         """
 
+    def curve(self, terms: Mapping[str, float], progress: float) -> float:
+        """The loss as it is drawn: one number that means the same at any `progress`.
+
+        Parameters
+        ----------
+        terms : mapping of str to float
+            Of :meth:`losses`, on average over some steps.
+        progress : float
+            Fraction of the training done.
+        """
+        return sum(terms.values())
+
     def loss(
         self, noisy: Tensor, progress: float, weight: Tensor | None = None
     ) -> dict[str, Tensor]:

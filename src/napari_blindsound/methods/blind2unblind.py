@@ -177,6 +177,14 @@ class Blind2Unblind(Method):
                 "regularization": config.eta * (part * blind**2).sum(),
             }
 
+    def curve(self, terms: Mapping[str, float], progress: float) -> float:
+        """Squared error at blind pixels: the rest of the loss grows with lambda."""
+        config = self.config
+        if not config.eta or "regularization" not in terms:
+            return sum(terms.values())
+        scale = 1 + config.lam(progress) if config.scale_loss else 1
+        return terms["regularization"] * scale / config.eta
+
     def denoise(
         self, noisy: Tensor, *, halo: int = 0, output: str | None = None
     ) -> Tensor:

@@ -26,6 +26,8 @@ class Progress:
         Terms of the loss, averaged over the steps since the last event.
     stage : str
         What is being trained, such as the channel's name; empty when there is one.
+    loss : float
+        The terms in one number that means the same throughout the training.
     """
 
     step: int
@@ -35,6 +37,7 @@ class Progress:
     steps_per_second: float
     terms: dict[str, float]
     stage: str = ""
+    loss: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

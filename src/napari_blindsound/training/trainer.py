@@ -322,5 +322,12 @@ class _Meter:
         done = trainer.done
         left = trainer.seconds * (1 - done) / done if done else float("inf")
         return Progress(
-            trainer.step, done, trainer.seconds, left, self._rate, means, trainer.stage
+            step=trainer.step,
+            fraction=done,
+            seconds=trainer.seconds,
+            seconds_left=left,
+            steps_per_second=self._rate,
+            terms=means,
+            stage=trainer.stage,
+            loss=trainer.method.curve(means, trainer.fraction),
         )
