@@ -35,7 +35,7 @@ _ICON = 16  # px
 _TOLD_SATURATED = 1e-4  # fraction of the pixels that the summary mentions
 _ROWS = {
     "image": "Size and type of what is denoised",
-    "light": "Photons that a pixel counts, at the median and in the bright parts: what "
+    "photons": "Photons that a pixel counts, at the median and in the bright parts: what "
     "a count above the offset stands for, divided by the gain",
     "noise": "Camera: counts a photon, counts in the dark, and the noise that does not "
     "depend on the light",
@@ -241,14 +241,14 @@ def _words(glance: Glance) -> dict[str, str]:
     """What is said of one channel's noise, by row."""
     noise = glance.noise
     median, bright = glance.photons(glance.median), glance.photons(glance.bright)
-    light = "no photon noise found"
+    photons = "no photon noise found"
     if median is not None and bright is not None:
-        light = f"~{median:.2g} photons/px, {bright:.2g} where it is bright"
+        photons = f"~{median:.2g} per pixel, {bright:.2g} where it is bright"
     hot = f"{1e6 * glance.hot:.2g} in a million hot"
     if not glance.hot_enabled:
         hot = "hot ones not told from signal"
     return {
-        "light": light,
+        "photons": photons,
         "noise": f"gain {noise.gain:.3g} · offset {noise.offset:.4g} · read noise "
         f"{noise.read_variance**0.5:.3g}",
         "signal": f"{glance.signal_to_noise:.2g} times the noise where it is bright",

@@ -121,7 +121,7 @@ class GainPlot(QWidget):
         # Setting colors is a change of style that would be told here again.
         if colors != self._colors:
             self._colors = colors
-            self._plot.recolor(ground, text, line)
+            self._plot.recolor(text, line)
 
 
 class _Plot:
@@ -133,6 +133,7 @@ class _Plot:
         self._pg = pyqtgraph
         self.widget = pyqtgraph.PlotWidget(background=None)
         self.widget.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.widget.viewport().setAutoFillBackground(False)
         if not is_large:
             # The wheel scrolls the dock, and a click enlarges.
             self.widget.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
@@ -153,11 +154,10 @@ class _Plot:
         self.points.setData(points[:, 0], points[:, 1])
         self.line.setData(means, glance.noise.variance(means))
 
-    def recolor(self, ground: QColor, text: QColor, line: QColor) -> None:
+    def recolor(self, text: QColor, line: QColor) -> None:
         """Draw in other colors."""
         faint = QColor(text)
         faint.setAlpha(_FAINT)
-        self.widget.setBackground(ground)
         self.points.setSymbolBrush(faint)
         self.line.setPen(self._pg.mkPen(line, width=2))
         for name, label in (("left", "variance"), ("bottom", "mean, counts")):
