@@ -128,6 +128,17 @@ class Job(BaseModel):
             raise ValueError(msg)
         return self
 
+    def changed(self, **fields: object) -> Self:
+        """The job with other values in some fields, checked.
+
+        Raises
+        ------
+        pydantic.ValidationError
+            If a value does not fit.
+        """
+        kept = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self).model_validate({**kept, **fields})
+
     @property
     def command(self) -> Literal["run", "train", "denoise"]:
         """Which command does this job: apply a model, train one, or both."""
@@ -192,6 +203,7 @@ class Job(BaseModel):
         place: Path | str | None = None,
         *,
         stop: threading.Event | None = None,
+        resume: bool = False,
     ) -> Iterator[WriteEvent]:
         """Denoise one image to disk.
 
@@ -205,6 +217,8 @@ class Job(BaseModel):
             Where to, in place of `output`.
         stop : threading.Event, optional
             Set it to end the work.
+        resume : bool
+            Continue a result that was left unfinished.
 
         Yields
         ------
@@ -221,7 +235,7 @@ class Job(BaseModel):
             msg = "there is no place for the result; name one that ends in .ome.zarr"
             raise RecipeError(msg)
         model = self.estimated(denoiser).with_output(turns=self.turns or None)
-        config = WriteConfig(dtype=self.dtype, overwrite=self.overwrite)
+        config = WriteConfig(dtype=self.dtype, overwrite=self.overwrite, resume=resume)
         facts = {"command": self.command_line()}
         events = write(model, volume, target, config, stop=stop, provenance=facts)
         return each_fixed(events, self.recipe.train.threads)

@@ -64,6 +64,13 @@ def tree(folder):
     }
 
 
+def pixels(store):
+    """All files of an OME-Zarr that hold pixels, and what is in them."""
+    files = {name: what for name, what in tree(store).items() if "/c" in name and what}
+    assert files
+    return files
+
+
 @pytest.fixture
 def refused(cli, tmp_path):
     """Run the command, which must fail in one sentence and change no file."""

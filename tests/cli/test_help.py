@@ -9,7 +9,9 @@ import pytest
 from napari_blindsound import __version__, methods
 
 HEAVY = ("torch", "zarr", "tifffile", "scipy", "dask", "numpy")
-COMMANDS = ("demo", "run", "train", "denoise", "inspect", "methods", "doctor")
+COMMANDS = (
+    "demo", "run", "train", "denoise", "repeat", "inspect", "methods", "doctor",
+)  # fmt: skip
 
 
 def test_overview_names_every_command_and_imports_nothing_heavy():

@@ -8,6 +8,7 @@ import signal
 import numpy as np
 import pytest
 import tifffile
+from tests.cli.conftest import pixels
 
 from napari_blindsound import load
 
@@ -42,17 +43,22 @@ def test_interrupted_run_saves_the_model_beside_the_result(spawn, recording, tmp
     assert load(tmp_path / "out.blindsound").provenance["ended"] == "stopped"
 
 
-def test_interrupted_writing_leaves_nothing(spawn, model, tmp_path):
+def test_interrupted_writing_is_continued(spawn, cli, model, tmp_path):
     rng = np.random.default_rng(0)
     movie = rng.poisson(90, (60, 256, 256)).astype(np.uint16)
-    tifffile.imwrite(tmp_path / "movie.tif", movie, metadata={"axes": "TYX"})
-    words = ("-m", model, "-o", tmp_path / "out.ome.zarr", "--estimate", "blended")
-    process = spawn("denoise", tmp_path / "movie.tif", *words)
+    source, out = tmp_path / "movie.tif", tmp_path / "out.ome.zarr"
+    tifffile.imwrite(source, movie, metadata={"axes": "TYX"})
+    words = ("denoise", source, "-m", model, "--estimate", "blended", "--threads", "1")
+    process = spawn(*words, "-o", out)
     process.wait_for("denoising")
     process.signal()
     said = process.done()
     assert said.code == 130, said.err
-    assert [path.name for path in tmp_path.iterdir()] == ["movie.tif"]
+    assert "--resume" in said.out
+    assert not out.exists()
+    assert cli(*words, "-o", out, "--resume").code == 0
+    assert cli(*words, "-o", tmp_path / "whole.ome.zarr").code == 0
+    assert pixels(out) == pixels(tmp_path / "whole.ome.zarr")
 
 
 def test_second_interruption_leaves_at_once(spawn, recording, tmp_path):

@@ -31,12 +31,14 @@ _COMMANDS = {
     "run": (f"{_HERE}.learning:run", "Train on an image and denoise it."),
     "train": (f"{_HERE}.learning:train", "Train a model on one image or several."),
     "denoise": (f"{_HERE}.applying:denoise", "Apply a model to images of any size."),
+    "batch": (f"{_HERE}.batching:batch", "Denoise many images, one after the other."),
+    "repeat": (f"{_HERE}.repeating:repeat", "Do again what a recipe file says."),
     "inspect": (f"{_HERE}.inspection:inspect", "Tell what an image is, and its noise."),
     "methods": (f"{_HERE}.listing:methods", "List the denoising methods."),
     "doctor": (f"{_HERE}.doctor:doctor", "Check that this computer is ready."),
 }
 # Commands whose options depend on the method, so on more words than the first.
-_TAILORED = ("run", "train")
+_TAILORED = ("run", "train", "batch")
 
 _HELP = """Denoise fluorescence microscopy stacks of any size, without clean images.
 

@@ -6,26 +6,25 @@ from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 from napari_blindsound.api import load
-from napari_blindsound.cli.images import opened
+from napari_blindsound.cli import jobs
 from napari_blindsound.cli.interruption import stoppable
 from napari_blindsound.cli.messages import table
 from napari_blindsound.cli.options import (
     CONSOLE,
-    IMAGE,
+    IMAGES,
     MODEL,
     MODEL_FILE,
     OUTPUT,
     RESULT,
+    RESUME,
     Console,
-    ImageOptions,
+    ImagesOptions,
     ModelOptions,
     ResultOptions,
-    command_line,
 )
 from napari_blindsound.cli.places import result_places
 from napari_blindsound.cli.progress import Meter
 from napari_blindsound.inference.reading import check_channels
-from napari_blindsound.inference.store import WriteConfig, write
 from napari_blindsound.wording import duration
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from napari_blindsound.images.volume import Volume
     from napari_blindsound.inference.denoiser import Denoiser
     from napari_blindsound.inference.store import WriteEvent
+    from napari_blindsound.job import Job
 
 INTERRUPTED = 130
 _MEAN_KEPT = 0.02  # a larger change of the mean is a sign of too little training
@@ -45,7 +45,8 @@ def denoise(
     *,
     model: Annotated[Path, MODEL_FILE],
     output: Annotated[Path, OUTPUT],
-    image: ImageOptions = IMAGE,
+    resume: Annotated[bool, RESUME] = False,
+    image: ImagesOptions = IMAGES,
     result: ResultOptions = RESULT,
     applied: ModelOptions = MODEL,
     console: Console = CONSOLE,
@@ -64,28 +65,54 @@ def denoise(
     output
         Where the result goes: a name ending in .ome.zarr or .ome.tif; for several
         images a folder.
+    resume
+        Continue a result that was left unfinished, in place of starting anew.
     image, result, applied, console
         Options.
     """
-    volumes = opened(images, image)
-    places = result_places(volumes, output, result)
-    denoiser = load(model, applied.device)
+    job = jobs.of_denoise(images, model, output, image, result, applied)
+    return denoise_job(job, console, resume=resume)
+
+
+def denoise_job(job: Job, console: Console, *, resume: bool = False) -> int:
+    """Do a job that applies a model.
+
+    Parameters
+    ----------
+    job : Job
+        With a model and a place for the result.
+    console : Console
+        How to show it.
+    resume : bool
+        Continue what was left unfinished.
+
+    Returns
+    -------
+    int
+        Exit code.
+    """
+    volumes = job.volumes()
+    places = result_places(volumes, job)
+    assert job.model_in is not None
+    denoiser = load(job.model_in, job.recipe.train.device)
     for volume in volumes:
         check_channels(denoiser, volume)
-    if applied.estimate:
-        denoiser = denoiser.with_output(applied.estimate)
-    written = apply(denoiser, volumes, places, result, console)
-    data = {"command": "denoise", "model": str(model.absolute()), **as_data(written)}
+    denoiser, job = job.estimated(denoiser), job.settled(denoiser)
+    written = apply(job, denoiser, volumes, places, console, resume=resume)
+    data = {"command": "denoise", "model": job.model_in, **as_data(written)}
+    data["repeat"] = job.command_line()
     console.report(as_lines(written), data)
     return INTERRUPTED if written[-1].stopped else 0
 
 
 def apply(
+    job: Job,
     denoiser: Denoiser,
     volumes: Sequence[Volume],
     places: Sequence[Path],
-    result: ResultOptions,
     console: Console,
+    *,
+    resume: bool = False,
 ) -> list[WriteEvent]:
     """Denoise images to disk, until done or interrupted.
 
@@ -94,16 +121,10 @@ def apply(
     list of WriteEvent
         The last one of each image begun.
     """
-    config = WriteConfig(dtype=result.dtype, overwrite=result.overwrite)
-    if result.turns:
-        denoiser = denoiser.with_output(turns=True)
-    provenance = {"command": command_line()}
     last: list[WriteEvent] = []
-    with stoppable("denoising; nothing will be written") as stop:
+    with stoppable("denoising; --resume continues it") as stop:
         for volume, place in zip(volumes, places, strict=True):
-            events = write(
-                denoiser, volume, place, config, stop=stop, provenance=provenance
-            )
+            events = job.write(denoiser, volume, place, stop=stop, resume=resume)
             title = "denoising" if len(volumes) == 1 else f"denoising {volume.name}"
             with Meter(title, quiet=console.quiet) as meter:
                 for event in events:
@@ -138,7 +159,7 @@ def as_lines(written: Sequence[WriteEvent]) -> list[str]:
     lines = []
     for event in written:
         if event.path is None:
-            lines.append("interrupted; nothing was left at the place of the result")
+            lines.append("interrupted; give the command again with --resume")
             continue
         rate = event.total / max(event.seconds, 1e-9) / 1e6
         lines.append(f"denoised {event.path}")

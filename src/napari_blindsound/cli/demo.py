@@ -10,13 +10,14 @@ import tifffile
 
 from napari_blindsound.cli import picture
 from napari_blindsound.cli.applying import INTERRUPTED, apply
-from napari_blindsound.cli.learning import learn
+from napari_blindsound.cli.learned import learn
 from napari_blindsound.cli.messages import table
-from napari_blindsound.cli.options import CONSOLE, OUTPUT, Console, ResultOptions
+from napari_blindsound.cli.options import CONSOLE, OUTPUT, Console
 from napari_blindsound.errors import OutputExistsError
 from napari_blindsound.images.open import open_volume
 from napari_blindsound.images.phantom import phantom
 from napari_blindsound.inference.destination import output_errors
+from napari_blindsound.job import Job
 from napari_blindsound.quality.metrics import psnr
 from napari_blindsound.recipe import Recipe
 from napari_blindsound.training.trainer import TrainConfig
@@ -25,7 +26,7 @@ from napari_blindsound.wording import duration
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_blindsound.cli.learning import Learned
+    from napari_blindsound.cli.learned import Learned
     from napari_blindsound.images.phantom import Phantom
 
 _FRAMES, _PHOTONS = 6, 30.0
@@ -78,14 +79,21 @@ def demo(
     made = phantom("timelapse", size=size, frames=_FRAMES, photons=_PHOTONS, seed=seed)
     _write(files["noisy"], made, made.noisy)
     _write(files["truth"], made, made.clean)
-    volume = open_volume(files["noisy"])
-    learned = learn([volume], Recipe(train=train), console)
+    job = Job(
+        inputs=(str(files["noisy"]),),
+        output=str(files["denoised"]),
+        model_out=str(files["model"]),
+        recipe=Recipe(train=train),
+        overwrite=True,
+    )
+    volumes = job.volumes()
+    learned = learn(job, volumes, console)
     data = {"command": "demo", **learned.as_data()}
     data["files"] = {what: str(path.absolute()) for what, path in files.items()}
     lines = learned.as_lines(learned.save(files["model"]))
     if not learned.stopped:
-        result = ResultOptions(overwrite=True)
-        last = apply(learned.denoiser, [volume], [files["denoised"]], result, console)
+        job = job.settled(learned.denoiser)
+        last = apply(job, learned.denoiser, volumes, [files["denoised"]], console)
     if learned.stopped or last[-1].stopped:
         console.report(lines, {**data, "ended": "stopped"})
         return INTERRUPTED

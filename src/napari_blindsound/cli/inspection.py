@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from napari_blindsound.cli.images import opened
 from napari_blindsound.cli.messages import table
 from napari_blindsound.cli.options import CONSOLE, IMAGE, Console, ImageOptions
+from napari_blindsound.job import Job
 from napari_blindsound.quality.advice import advice
 from napari_blindsound.quality.preflight import glances
 from napari_blindsound.wording import file_name, size
@@ -34,7 +34,9 @@ def inspect(
     image, console
         Options.
     """
-    volume = opened([path], image)[0]
+    [volume] = Job(
+        inputs=(path,), axes=image.axes, image=image.image, channel=image.channel
+    ).volumes()
     facts = _facts(volume)
     lines = [volume.name, *table(facts)]
     found = glances(volume)

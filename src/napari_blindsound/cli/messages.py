@@ -26,6 +26,9 @@ _AS_OPTIONS = (
     (r"\bimage=(\w+)", r"--image \1"),
     (r"\bvolume\.select\(C=(\d+)\)", r"--channel \1"),
     (r"\bask to overwrite it\b", "give --overwrite"),
+    (r"\bleave the channel out\b", "leave --channel out"),
+    (r"\bsay which of the axes is C\b", "say with --axes which axis is C"),
+    (r"\bon one channel of each\b", "on one channel of each (--channel 0)"),
 )
 
 

@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 from napari_blindsound.cli import messages
+from napari_blindsound.cli.spans import (  # noqa: TC001 - cyclopts reads them
+    CountsOption,
+    RegionOption,
+    SpanOption,
+)
 from napari_blindsound.methods import DEFAULT
 
 if TYPE_CHECKING:
@@ -19,7 +24,7 @@ if TYPE_CHECKING:
 FILES = Group("Files", sort_key=5)
 _IMAGE = Group("Image", sort_key=10)
 _RESULT = Group("Result", sort_key=20)
-_MODEL = Group("Model", sort_key=30)
+MODEL_GROUP = Group("Model", sort_key=30)
 _TRAINING = Group("Training", sort_key=40)
 _OTHER = Group("Other", sort_key=90)
 
@@ -28,6 +33,8 @@ QUIET = Parameter(name=["--quiet", "-q"], negative="", show_default=False)
 OVERWRITE = Parameter(negative="", show_default=False, group=FILES)
 OUTPUT = Parameter(name=["--output", "-o"], group=FILES)
 MODEL_FILE = Parameter(name=["--model", "-m"], group=FILES)
+RECIPE_FILE = Parameter(group=FILES)
+RESUME = Parameter(negative="", show_default=False, group=_RESULT)
 
 
 @Parameter(name="*", group=_IMAGE)
@@ -49,6 +56,20 @@ class ImageOptions:
     axes: str | None = None
     channel: str | None = None
     image: int | None = None
+
+
+@Parameter(name="*", group=_IMAGE)
+@dataclass(frozen=True, kw_only=True)
+class ImagesOptions(ImageOptions):
+    """How images are read, where several may be given.
+
+    Parameters
+    ----------
+    stack
+        The images given are the frames of one stack, in this order.
+    """
+
+    stack: Annotated[bool, FLAG] = False
 
 
 @Parameter(name="*", group=_RESULT)
@@ -91,12 +112,21 @@ class TrainingOptions:
     seconds
         Seconds to train, for all channels together. The first of steps and seconds to
         be over ends the training.
+    stop_after
+        Step at which each network ends early, such as 120,118: repeats a training of
+        --steps that was stopped there.
     seed
         Seed of every random choice. With --steps, the same seed gives the same model.
     device
         Where to compute: auto, cpu, cuda (or cuda:1), mps.
+    threads
+        Processor threads for work on the CPU; by default torch's own number. Another
+        number gives the last digits of results another value.
     estimate
         Which of the method's estimates the model returns; the first by default.
+    blend
+        Mixture of the method's two ends that the model returns in place of an estimate:
+        from 0, the first (such as blind), to 1, the second (visible).
     checkpoint
         File to continue from if it exists, written every minute and at the end. The
         image and the settings must be the same; --steps and --seconds may grow.
@@ -107,13 +137,36 @@ class TrainingOptions:
     channels: Literal["each", "joint"] = "each"
     steps: int | None = None
     seconds: float | None = None
+    stop_after: CountsOption = None
     seed: int = 0
     device: str = "auto"
-    estimate: Annotated[str | None, Parameter(group=_MODEL)] = None
+    threads: int | None = None
+    estimate: Annotated[str | None, Parameter(group=MODEL_GROUP)] = None
+    blend: Annotated[float | None, Parameter(group=MODEL_GROUP)] = None
     checkpoint: Path | None = None
 
 
-@Parameter(name="*", group=_MODEL)
+@Parameter(name="*", group=_TRAINING)
+@dataclass(frozen=True, kw_only=True)
+class PartOptions:
+    """Which part of the images is trained on.
+
+    Parameters
+    ----------
+    train_times
+        Frames to train on, such as 0:10 for the first ten; all are denoised.
+    train_slices
+        Slices (Z) to train on, such as 3:8.
+    train_region
+        Rows and columns to train on, such as 0:256,100:400, or :,100:400 for all rows.
+    """
+
+    train_times: SpanOption = None
+    train_slices: SpanOption = None
+    train_region: RegionOption = None
+
+
+@Parameter(name="*", group=MODEL_GROUP)
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """How a trained model is applied.
@@ -125,10 +178,17 @@ class ModelOptions:
     estimate
         Which of the method's estimates to return, such as visible, blind or blended
         (see: blindsound methods); what the model was saved with by default.
+    blend
+        Mixture of the method's two ends to return in place of an estimate: from 0, the
+        first (such as blind), to 1, the second (visible).
+    threads
+        Processor threads for work on the CPU; by default torch's own number.
     """
 
     device: str = "auto"
     estimate: str | None = None
+    blend: float | None = None
+    threads: int | None = None
 
 
 @Parameter(name="*", group=_OTHER)
@@ -162,8 +222,8 @@ class Console:
 
 
 # What commands take where no option is given.
-IMAGE, RESULT = ImageOptions(), ResultOptions()
-MODEL, CONSOLE = ModelOptions(), Console()
+IMAGE, IMAGES, RESULT = ImageOptions(), ImagesOptions(), ResultOptions()
+PART, MODEL, CONSOLE = PartOptions(), ModelOptions(), Console()
 
 
 def command_line() -> str:

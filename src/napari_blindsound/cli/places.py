@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_blindsound.errors import OutputError, OutputExistsError
@@ -12,20 +13,17 @@ from napari_blindsound.wording import file_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from napari_blindsound.cli.options import ResultOptions
     from napari_blindsound.images.volume import Volume
+    from napari_blindsound.job import Job
 
 _IMAGES = (".zarr", ".tif", ".tiff")
 
 
-def result_places(
-    volumes: Sequence[Volume], output: Path, options: ResultOptions
-) -> list[Path]:
+def result_places(volumes: Sequence[Volume], job: Job) -> list[Path]:
     """Decide on a path for each image's result.
 
-    One image is written to `output`, several into the folder `output`, each under its
+    One image is written to the job's output, several into that folder, each under its
     own name.
 
     Raises
@@ -33,14 +31,14 @@ def result_places(
     OutputError, OutputExistsError
         If a result could not be written there, as far as can be known now.
     """
-    places = _places(volumes, output)
+    places = _places(volumes, Path(job.output or ""))
     needed = sum(
-        _bytes(volume, place, options)
+        _bytes(volume, place, job)
         for volume, place in zip(volumes, places, strict=True)
     )
     for place in places:
         for volume in volumes:
-            destination = Destination(place, overwrite=options.overwrite)
+            destination = Destination(place, overwrite=job.overwrite)
             destination.check(volume, needed=needed)
         _check_writable(place)
     return places
@@ -88,9 +86,9 @@ def _places(volumes: Sequence[Volume], output: Path) -> list[Path]:
     return places
 
 
-def _bytes(volume: Volume, place: Path, options: ResultOptions) -> int:
+def _bytes(volume: Volume, place: Path, job: Job) -> int:
     """What a result takes at least."""
-    width = 4 if options.dtype == "float32" else volume.dtype.itemsize
+    width = 4 if job.dtype == "float32" else volume.dtype.itemsize
     size = volume.nbytes // volume.dtype.itemsize * width
     # A pyramid adds a third, and compression takes off up to half.
     return size * 2 // 3 if place.suffix.lower() == ".zarr" else size

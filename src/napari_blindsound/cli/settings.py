@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from cyclopts import Group, Parameter
 
 from napari_blindsound import methods
-from napari_blindsound.cli.options import TrainingOptions
+from napari_blindsound.cli.options import MODEL_GROUP, TrainingOptions
 from napari_blindsound.recipe import Recipe
 from napari_blindsound.training.trainer import TrainConfig
 
@@ -54,7 +54,9 @@ class TailoredOptions(TrainingOptions):
                 seconds=self.seconds,
                 seed=self.seed,
                 device=self.device,
+                threads=self.threads,
             ),
+            stop_after=self.stop_after,
         )
         recipe.config()
         return recipe
@@ -90,9 +92,12 @@ def options_of(method: type[Method]) -> type[TailoredOptions]:
     choices = {
         "method": tuple(methods.available()),
         "preset": tuple(config.presets),
-        "estimate": method.outputs,
     }
     choosing = [(name, Literal[words], words[0]) for name, words in choices.items()]
+    estimate = [
+        (name, Annotated[Literal[words] | None, Parameter(group=MODEL_GROUP)], None)
+        for name, words in {"estimate": method.outputs}.items()
+    ]
     steps = Parameter(help=f"{_STEPS}: {_by_preset(config, 'steps')}.")
     setting = [
         (name, Annotated[kind | None, Parameter(help=text, group=group)], None)
@@ -100,7 +105,12 @@ def options_of(method: type[Method]) -> type[TailoredOptions]:
     ]
     made = make_dataclass(
         f"OptionsOf{method.__name__}",
-        [*choosing, ("steps", Annotated[int | None, steps], None), *setting],
+        [
+            *choosing,
+            *estimate,
+            ("steps", Annotated[int | None, steps], None),
+            *setting,
+        ],
         bases=(TailoredOptions,),
         # Where the annotations of the base classes can be looked up.
         namespace={"__module__": TrainingOptions.__module__},

@@ -54,7 +54,7 @@ def is_locked(lock: Path) -> bool:
     try:
         age = time.time() - lock.stat().st_mtime
         owner = _Owner(**json.loads(lock.read_text()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except (ValueError, TypeError):
         # Between its birth and its first word a lock is empty.

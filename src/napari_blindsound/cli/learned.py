@@ -1,0 +1,185 @@
+"""The training of a command: shown, interrupted, and what it leaves behind kept."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from napari_blindsound.cli import places
+from napari_blindsound.cli.interruption import stoppable
+from napari_blindsound.cli.messages import table
+from napari_blindsound.cli.progress import Meter
+from napari_blindsound.errors import OutputError
+from napari_blindsound.inference.denoiser import SUFFIX
+from napari_blindsound.recipe import Training
+from napari_blindsound.training.events import Finished, Progress
+from napari_blindsound.wording import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from napari_blindsound.cli.options import Console
+    from napari_blindsound.images.volume import Volume
+    from napari_blindsound.inference.denoiser import Denoiser
+    from napari_blindsound.job import Job
+    from napari_blindsound.training.events import TrainEvent
+
+CHECKPOINT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a training left behind."""
+
+    denoiser: Denoiser
+    stopped: bool
+    terms: dict[str, float]
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether every network has been trained at all."""
+        return all(self.denoiser.provenance["steps"])
+
+    def save(self, path: Path) -> Path | None:
+        """Write the model, if it is worth it."""
+        return self.denoiser.save(path) if self.is_usable else None
+
+    def settled(self, job: Job, save_recipe: Path | None) -> Job:
+        """The job as it was done; write it to a file if there is one to repeat."""
+        job = job.settled(self.denoiser)
+        if save_recipe is not None and self.is_usable:
+            job.save(save_recipe)
+        return job
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain data for programs."""
+        origin = self.denoiser.provenance
+        preprocessing = self.denoiser.preprocessing
+        return {
+            "ended": origin["ended"],
+            "method": self.denoiser.method.name,
+            "recipe": origin["recipe"],
+            "images": [trained["source"] for trained in origin["trained_on"]],
+            "steps": origin["steps"],
+            "training_seconds": origin["seconds"],
+            "device": origin["device"],
+            "loss": self.terms,
+            "noise": [noise.to_json() for noise in preprocessing.noise],
+        }
+
+    def as_lines(self, saved: Path | None) -> list[str]:
+        """A few lines for people."""
+        if not self.is_usable:
+            return ["interrupted before every channel was trained: no model was saved"]
+        origin = self.denoiser.provenance
+        steps = " + ".join(str(count) for count in origin["steps"])
+        title = f"{self.denoiser.method.title}, {origin['recipe']['preset']}"
+        rows = {
+            "training": f"{title}: {steps} steps in {duration(origin['seconds'])} on "
+            f"{origin['device']}" + (", interrupted" if self.stopped else ""),
+            "noise": "; ".join(
+                f"gain {noise.gain:.3g}, offset {noise.offset:.4g}, read noise "
+                f"{noise.read_variance**0.5:.3g} counts"
+                for noise in self.denoiser.preprocessing.noise
+            ),
+            "model": str(saved or ""),
+        }
+        if saved and self.stopped:
+            rows["apply it"] = f"blindsound denoise IMAGE -m {saved} -o RESULT.ome.zarr"
+        return ["trained", *table(rows)]
+
+
+def learn(
+    job: Job,
+    volumes: Sequence[Volume],
+    console: Console,
+    checkpoint: Path | None = None,
+) -> Learned:
+    """Train, with progress, until done or interrupted.
+
+    Parameters
+    ----------
+    job : Job
+        How to train, and what the model returns.
+    volumes : sequence of Volume
+        What to train on, with the same channels.
+    console : Console
+        How to show it.
+    checkpoint : Path, optional
+        File to continue from if it is there, and to write to.
+    """
+    if checkpoint is not None:
+        places.check_file(checkpoint, "the checkpoint", overwrite=True, suffix=None)
+    names = volumes[0].name if len(volumes) == 1 else f"{len(volumes)} images"
+    console.say(f"measuring range and noise of {names}")
+    training = Training(volumes, job.recipe)
+    try:
+        if checkpoint is not None and checkpoint.exists():
+            training.restore(checkpoint)
+            console.say(f"continuing from {checkpoint}")
+        with stoppable("training") as stop:
+            events = _kept(training, training.run(stop), checkpoint, console)
+            terms = _shown(events, console)
+        denoiser = job.estimated(training.denoiser())
+    finally:
+        training.close()
+    return Learned(denoiser, stop.is_set(), terms)
+
+
+def _kept(
+    training: Training,
+    events: Iterator[TrainEvent],
+    checkpoint: Path | None,
+    console: Console,
+) -> Iterator[TrainEvent]:
+    """Pass events on, and write the checkpoint now and then and at the end."""
+    due = time.monotonic() + CHECKPOINT_SECONDS
+    for event in events:
+        if checkpoint and (isinstance(event, Finished) or time.monotonic() > due):
+            try:
+                training.save(checkpoint)
+            except OutputError as error:
+                # A full disk may be emptied before training ends, so that goes on.
+                console.say(f"blindsound: no checkpoint was written: {error}")
+            due = time.monotonic() + CHECKPOINT_SECONDS
+        yield event
+
+
+def _shown(events: Iterator[TrainEvent], console: Console) -> dict[str, float]:
+    """Show a bar of the whole training; return the last terms of the loss."""
+    terms: dict[str, float] = {}
+    with Meter("training", quiet=console.quiet) as meter:
+        for event in events:
+            if isinstance(event, Progress):
+                meter.show(event.fraction, _note(event))
+                terms = event.terms or terms
+    return terms
+
+
+def _note(event: Progress) -> str:
+    loss = f", loss {sum(event.terms.values()):.4g}" if event.terms else ""
+    loss += f" ({event.stage})" if event.stage and loss else ""
+    pace = f"{event.steps_per_second:.0f} steps/s"
+    return f"{duration(event.seconds_left)} left, step {event.step}, {pace}{loss}"
+
+
+def rescue(learned: Learned, console: Console, path: Path) -> Path | None:
+    """Keep what was learned, although the command cannot be done to the end."""
+    with suppress(OutputError):
+        learned.save(path)
+        console.say(f"the model was kept: {path.absolute()}")
+        return path
+    return None
+
+
+def free_name(folder: Path, output: Path) -> Path:
+    """A free name for a model in a folder, after the place of a result."""
+    name = output.name.split(".")[0] or "model"
+    names = (f"{name}-{n}" if n > 1 else name for n in count(1))
+    paths = (folder / f"{name}{SUFFIX}" for name in names)
+    folder.mkdir(parents=True, exist_ok=True)
+    return next(path for path in paths if not path.exists())
