@@ -35,8 +35,8 @@ _ICON = 16  # px
 _TOLD_SATURATED = 1e-4  # fraction of the pixels that the summary mentions
 _ROWS = {
     "image": "Size and type of what is denoised",
-    "photons": "Photons that a pixel counts, at the median and in the bright parts: what "
-    "a count above the offset stands for, divided by the gain",
+    "photons": "Photons that a pixel counts, at the median and in the bright parts: "
+    "counts above the offset, divided by the gain",
     "noise": "Camera: counts a photon, counts in the dark, and the noise that does not "
     "depend on the light",
     "signal": "How far the bright parts stand out of their own noise",
