@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
+from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QWidget
 
 from napari_blindsound.gui.combo import Combo
 from napari_blindsound.images.axes import AXIS_NAMES
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MOST = len(AXIS_NAMES)
+_NARROWEST = 40  # px
 _MEANINGS = {
     "T": "time, or repeated frames",
     "C": "channel",
@@ -80,7 +81,9 @@ class AxesRow(QWidget):
 
     def _add(self, number: int) -> None:
         combo = Combo()
-        combo.setMinimumContentsLength(1)
+        # Five of them side by side, however narrow the dock.
+        combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        combo.setMinimumWidth(_NARROWEST)
         combo.setAccessibleName(f"Axis {number + 1}")
         combo.setPlaceholderText("?")
         combo.activated.connect(lambda _, at=number: self._on_choice(at))
