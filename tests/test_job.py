@@ -1,20 +1,22 @@
 from __future__ import annotations
 
 import shlex
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_blindsound import methods
+from napari_blindsound import methods, open_volume
 from napari_blindsound.cli import app, jobs
 from napari_blindsound.cli.settings import TailoredOptions
 from napari_blindsound.errors import OutputError, RecipeError
 from napari_blindsound.job import Job, frames_as_inputs
-from napari_blindsound.recipe import Recipe
+from napari_blindsound.recipe import Recipe, Training
 from napari_blindsound.training.trainer import TrainConfig
 
 CONFIG = methods.find(methods.DEFAULT).Config
@@ -222,6 +224,29 @@ def test_frames_are_named_as_shortly_as_can_be(tmp_path):
     assert frames_as_inputs(backwards) == (tuple(map(str, backwards)), True)
     stack = Job(inputs=tuple(map(str, some)), stack=True)
     assert [volume.shape for volume in stack.volumes()] == [(2, 4, 5)]
+
+
+def test_what_was_done_is_told_so_that_it_can_be_repeated():
+    small = {"width": 2, "depth": 1, "patch": 16, "batch": 1}
+    noisy = np.random.default_rng(0).poisson(50, (40, 40)).astype(np.uint16)
+    train = TrainConfig(steps=30, device="cpu", threads=1)
+    job = Job(model_out="m.blindsound", recipe=Recipe(settings=small, train=train))
+    training, stop = Training([open_volume(noisy)], job.recipe), threading.Event()
+    stop.set()
+    list(training.run(stop))
+    assert job.settled(training.denoiser()).recipe.stop_after == (0,)
+    *_, last = training.run()
+    assert last.reason == "done"
+    assert job.settled(training.denoiser()) == job
+    training.close()
+
+    free = job.changed(recipe=Recipe(settings=small))
+    settled = free.settled(training.denoiser())
+    assert settled.recipe.train.threads == torch.get_num_threads()
+    by_clock = job.changed(recipe=Recipe(train=TrainConfig(seconds=1)))
+    assert by_clock.settled(training.denoiser()) is by_clock
+    applied = Job(model_in="m.blindsound").settled(training.denoiser())
+    assert applied.recipe.stop_after is None
 
 
 def test_every_field_is_explained():

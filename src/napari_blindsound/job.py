@@ -243,8 +243,8 @@ class Job(BaseModel):
     def settled(self, denoiser: Denoiser) -> Job:
         """The job as it was done, so that it can be repeated to the bit.
 
-        Adds the number of threads, and the steps of a training that was stopped. A
-        training by the clock cannot be repeated and is left as it is.
+        Adds the number of threads, and the steps of a training that was stopped or is
+        not over. A training by the clock cannot be repeated and is left as it is.
 
         Parameters
         ----------
@@ -255,10 +255,10 @@ class Job(BaseModel):
         if train.seconds is not None:
             return self
         threads = train.threads or torch.get_num_threads()
-        was_stopped = not self.model_in and done["ended"] == "stopped"
+        is_part = not self.model_in and done["ended"] != "done"
         changes = {
             "train": train.model_copy(update={"threads": threads}),
-            "stop_after": tuple(done["steps"]) if was_stopped else None,
+            "stop_after": tuple(done["steps"]) if is_part else None,
         }
         recipe = self.recipe.model_copy(update=changes)
         return self.model_copy(update={"recipe": recipe})
