@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 
 from napari_blindsound.errors import AxesError, DataError, OutputError
-from napari_blindsound.gui.layers import axes_of, like, volume_of
+from napari_blindsound.gui.layers import (
+    axes_of,
+    channel_of,
+    files_of,
+    like,
+    role_of,
+    volume_of,
+)
 from napari_blindsound.gui.lazy_layer import LazyLayer
 from napari_blindsound.images.layers import KEY, volume_to_layers
 from napari_blindsound.wording import file_name
@@ -194,7 +201,8 @@ class Applying(QObject):
             # Channels denoised jointly cannot be had one by one: a slider, then.
             yield model, volume, source
             return
-        for number, layer in self._chosen.channel_layers():
+        for layer in _siblings(self._viewer, source):
+            number = channel_of(layer) or 0
             yield model.of_channel(number), volume.select(C=number), layer
 
     def _add_lazily(self, model: Denoiser, volume: Volume, source: Image) -> None:
@@ -274,7 +282,7 @@ class Applying(QObject):
             for layer in layers
             if type(layer).__name__ == "Image"
             and layer is not self._chosen.layer
-            and "role" not in (layer.metadata.get(KEY) or {})
+            and role_of(layer) is None
         ]
         self._panel.show_layers(names)
 
@@ -294,6 +302,17 @@ class Applying(QObject):
 
 
 _SPANS = ("times", "slices", "rows", "columns")
+
+
+def _siblings(viewer: Viewer, source: Image) -> list[Image]:
+    """Layers that show the channels of one file."""
+    return [
+        layer
+        for layer in viewer.layers
+        if channel_of(layer) is not None
+        and role_of(layer) is None
+        and files_of(layer) == files_of(source)
+    ]
 
 
 def _volume_of(layer: Image) -> Volume:

@@ -336,7 +336,7 @@ class TrainPanel(Panel):
                 return
             self.curve.add_quality(event.step, event.gain)
             self.quality.setText(
-                f"estimated {event.gain:+.1f} dB against the noisy one"
+                f"estimated {event.gain:+.1f} dB by denoising"
             )
 
     def _on_blend(self) -> None:
