@@ -7,18 +7,10 @@ says, so that the same job gives the same bytes from either, on the same machine
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from napari_blindsound import methods
 from napari_blindsound.errors import (
@@ -31,7 +23,13 @@ from napari_blindsound.images.open import open_volume
 from napari_blindsound.images.parts import check_alike, part_of, with_channel
 from napari_blindsound.inference.store import WriteConfig, write
 from napari_blindsound.recipe import Recipe
-from napari_blindsound.recipe_file import read_recipe, sentence, write_recipe
+from napari_blindsound.recipe_file import (
+    Place,
+    Span,
+    read_recipe,
+    sentence,
+    write_recipe,
+)
 from napari_blindsound.training.threads import each_fixed
 from napari_blindsound.wording import option, shell_line
 
@@ -45,27 +43,6 @@ if TYPE_CHECKING:
 
 NO_IMAGE, NO_RESULT = "IMAGE.ome.zarr", "RESULT.ome.zarr"
 """What stands in the line for an image or a result that has no place on disk."""
-
-
-def _place(text: str, info: ValidationInfo) -> str:
-    """Absolute path, or a URL as it is."""
-    if "://" in text:
-        return text
-    folder = Path((info.context or {}).get("folder", ""))
-    return str((folder / Path(text).expanduser()).absolute())
-
-
-def _forward(span: tuple[int, int]) -> tuple[int, int]:
-    if span[0] >= span[1]:
-        msg = f"{span[0]}:{span[1]} is empty; the second number must be the larger one"
-        raise ValueError(msg)
-    return span
-
-
-Place = Annotated[str, Field(min_length=1), AfterValidator(_place)]
-_Number = Annotated[int, Field(ge=0)]
-Span = Annotated[tuple[_Number, _Number], AfterValidator(_forward)]
-"""From a position, counted from 0, up to but not including another."""
 
 
 class Job(BaseModel):
@@ -278,8 +255,7 @@ class Job(BaseModel):
         for name in ("axes", "image", "channel"):
             words += option(name, getattr(self, name))
         if not self.model_in:
-            words += self._part_words()
-            words += self._recipe_words()
+            words += self._part_words() + self._recipe_words()
         train = self.recipe.train
         words += option("device", train.device if train.device != "auto" else None)
         for name in ("estimate", "blend"):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
 
 from napari_blindsound import __version__
 from napari_blindsound.errors import RecipeError
@@ -13,9 +15,6 @@ from napari_blindsound.inference.destination import output_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from pydantic import ValidationError
 
 SUFFIX = ".yaml"
 
@@ -26,6 +25,28 @@ _HEADER = """\
 # Paths may be relative to this file.
 {line}
 """
+
+
+def _place(text: str, info: ValidationInfo) -> str:
+    """Absolute path, or a URL as it is."""
+    if "://" in text:
+        return text
+    folder = Path((info.context or {}).get("folder", ""))
+    return str((folder / Path(text).expanduser()).absolute())
+
+
+def _forward(span: tuple[int, int]) -> tuple[int, int]:
+    if span[0] >= span[1]:
+        msg = f"{span[0]}:{span[1]} is empty; the second number must be the larger one"
+        raise ValueError(msg)
+    return span
+
+
+Place = Annotated[str, Field(min_length=1), AfterValidator(_place)]
+"""A path, absolute once it is checked, or a URL."""
+_Number = Annotated[int, Field(ge=0)]
+Span = Annotated[tuple[_Number, _Number], AfterValidator(_forward)]
+"""From a position, counted from 0, up to but not including another."""
 
 
 def write_recipe(path: Path, data: Mapping[str, Any], line: str) -> Path:

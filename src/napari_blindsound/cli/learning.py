@@ -46,8 +46,8 @@ def train(
     save_recipe: Annotated[Path | None, RECIPE_FILE] = None,
     overwrite: Annotated[bool, OVERWRITE] = False,
     image: ImagesOptions = IMAGES,
-    part: PartOptions = PART,
     training: TailoredOptions = TRAINING,
+    part: PartOptions = PART,
     console: Console = CONSOLE,
 ) -> int:
     """Train a model on one noisy image or several.
@@ -66,7 +66,7 @@ def train(
         Write what was done to this file (.yaml), for repeat.
     overwrite
         Replace an existing model file, once the new one is complete.
-    image, part, training, console
+    image, training, part, console
         Options.
     """
     job = jobs.of_train(images, output, image, part, training, overwrite=overwrite)
@@ -85,8 +85,8 @@ def run(
     resume: Annotated[bool, RESUME] = False,
     image: ImagesOptions = IMAGES,
     result: ResultOptions = RESULT,
-    part: PartOptions = PART,
     training: TailoredOptions = TRAINING,
+    part: PartOptions = PART,
     console: Console = CONSOLE,
 ) -> int:
     """Train on an image and denoise it, in one go.
@@ -110,7 +110,7 @@ def run(
     resume
         Continue a result that was left unfinished, in place of starting anew; the
         training is done again, and must be by steps.
-    image, result, part, training, console
+    image, result, training, part, console
         Options.
     """
     job = jobs.of_run(images, output, model, image, result, part, training)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cyclopts import Token
 
@@ -75,11 +75,12 @@ def _counts(kind: object, tokens: Sequence[Token]) -> tuple[int, ...]:
     return counts(tokens[0].value)
 
 
-SpanOption = Annotated[_Span | None, Parameter(converter=_span, n_tokens=1)]
+def _option(converter: Callable[..., object], metavar: str) -> Parameter:
+    return Parameter(converter=converter, n_tokens=1, negative="", metavar=metavar)
+
+
+SpanOption = Annotated[_Span | None, _option(_span, "START:STOP")]
 RegionOption = Annotated[
-    tuple[_Span | None, _Span | None] | None,
-    Parameter(converter=_region, n_tokens=1),
+    tuple[_Span | None, _Span | None] | None, _option(_region, "ROWS,COLUMNS")
 ]
-CountsOption = Annotated[
-    tuple[int, ...] | None, Parameter(converter=_counts, n_tokens=1)
-]
+CountsOption = Annotated[tuple[int, ...] | None, _option(_counts, "STEP,...")]
