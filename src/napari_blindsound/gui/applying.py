@@ -195,6 +195,9 @@ class Applying(QObject):
         if data is None or source is None:
             msg = "the layer is gone: choose another one in step 1"
             raise DataError(msg)
+        if len(data.shown) != source.ndim:
+            msg = f"{source.name} is still being opened: try again in a moment"
+            raise DataError(msg)
         volume = data.volume
         is_split = "C" in volume.axes and "C" not in data.shown
         if not is_split or data.joint:
