@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     _Request = tuple[tuple[int, ...], tuple[slice, slice], tuple[float, float], int]
 
+PATIENCE_SECONDS = 0.03  # that reading noisy pixels may keep the viewer waiting
 CALM_MS = 30  # without a change of the view, before it is asked for
 GLANCE_MS = 500  # between looks at what no event tells, such as the canvas's size
 REFRESH_SECONDS = 0.2  # between two drawings, at least,
@@ -104,6 +105,7 @@ class LazyLayer(QObject):
             denoiser,
             volume,
             memory=memory,
+            patience=PATIENCE_SECONDS,
             on_ready=self._tell_news,
             on_error=self._tell_trouble,
         )

@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_blindsound.errors import ImageNotFoundError
-from napari_blindsound.images.array import LazyArray, read_region
+from napari_blindsound.images.array import LazyArray
+from napari_blindsound.inference.noisy_planes import NoisyPlanes, Part
 from napari_blindsound.inference.pyramid import halvings
+from napari_blindsound.inference.recent import Recent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from napari_blindsound.images.array import Region
     from napari_blindsound.images.volume import Volume
-    from napari_blindsound.inference.recent import Recent
+    from napari_blindsound.inference.noisy_planes import Noisy, Span
+    from napari_blindsound.inference.reader import Reader
 
 Pixels = npt.NDArray[np.float32]
 
 NOISY_BYTES = 256 * 2**20
 """Noisy pixels that are kept, so that a finished tile costs no reading."""
+
+REACH = 32  # tiles on each side of the middle of the view, at most
 
 
 @dataclass(frozen=True)
@@ -71,39 +74,6 @@ class Tile:
         return math.dist(((self.row + 0.5) * side, (self.column + 0.5) * side), middle)
 
 
-@dataclass(frozen=True)
-class Noisy:
-    """Noisy pixels of a plane.
-
-    Parameters
-    ----------
-    pixels : ndarray
-        (C, h, w), counts.
-    rows, columns : slice
-        Which ones of the plane.
-    """
-
-    pixels: Pixels
-    rows: slice
-    columns: slice
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes it takes."""
-        return self.pixels.nbytes
-
-    def cut(self, rows: slice, columns: slice) -> Pixels | None:
-        """Part of it, None if it does not hold all of that."""
-        spans = ((rows, self.rows), (columns, self.columns))
-        if any(want.start < has.start or want.stop > has.stop for want, has in spans):
-            return None
-        return self.pixels[
-            :,
-            rows.start - self.rows.start : rows.stop - self.rows.start,
-            columns.start - self.columns.start : columns.stop - self.columns.start,
-        ]
-
-
 class Patchwork(LazyArray):
     """One level of an image: denoised where it has been, noisy elsewhere.
 
@@ -117,11 +87,8 @@ class Patchwork(LazyArray):
         Of the tiles, in pixels at full resolution.
     tiles : Recent
         Denoised pixels (C, h, w), by number of the level and `Tile`.
-    noisy : Recent
-        Noisy pixels that were read, of all levels.
-    report : callable
-        Told, in the reading thread, what went wrong with the source. Pixels that can
-        be had from nowhere are NaN.
+    noisy : NoisyPlanes
+        Of this level. Pixels that it does not have are NaN.
     """
 
     def __init__(
@@ -131,21 +98,18 @@ class Patchwork(LazyArray):
         *,
         side: int,
         tiles: Recent[Pixels],
-        noisy: Recent[Noisy],
-        report: Callable[[Exception], None],
+        noisy: NoisyPlanes,
     ) -> None:
         self.names = volume.axes.names
         self.number = number
-        level = volume.levels[number]
-        shape = tuple(int(size) for size in level.shape)
+        shape = tuple(int(size) for size in volume.levels[number].shape)
         steps = {"C": max(shape), "Y": side // 2, "X": side // 2}
         pairs = zip(self.names, shape, strict=True)
         chunks = tuple(min(steps.get(name, 1), size) for name, size in pairs)
         super().__init__(shape, np.float32, chunks)
         self.halvings = halvings(volume, number, side)
         self._side = side >> (self.halvings or 0)
-        self._volume, self._level = volume, level
-        self._tiles, self._noisy, self._report = tiles, noisy, report
+        self._tiles, self._noisy = tiles, noisy
 
     def read(self, region: Region) -> Pixels:
         """Pixels of a region as they are now, whatever became of the source."""
@@ -156,11 +120,13 @@ class Patchwork(LazyArray):
         planes = out.transpose([self.names.index(name) for name in order])
         if "C" not in spans:
             planes = planes[..., None, :, :]
-        for index in np.ndindex(*planes.shape[:-3]):
-            at = tuple(
-                spans[name].start + i for name, i in zip(lead, index, strict=True)
+        lengths = planes.shape[:-3]
+        for index in np.ndindex(*lengths):
+            part = Part(
+                tuple(spans[n].start + i for n, i in zip(lead, index, strict=True)),
+                *(_bounds(spans.get(name, slice(0, 1))) for name in "CYX"),
             )
-            self._fill(planes[index], at, spans)
+            self._fill(planes[index], part, is_alone=math.prod(lengths) == 1)
         return out
 
     def tiles_of(self, rows: slice, columns: slice) -> list[tuple[int, int]]:
@@ -171,81 +137,86 @@ class Patchwork(LazyArray):
         )
         return [(row, column) for row in down for column in across]
 
-    def _fill(
-        self, out: Pixels, plane: tuple[int, ...], spans: Mapping[str, slice]
-    ) -> None:
+    def _fill(self, out: Pixels, part: Part, *, is_alone: bool) -> None:
         """Fill (C, h, w) with a part of a plane."""
-        rows, columns = spans["Y"], spans["X"]
-        channels = spans.get("C", slice(0, 1))
-        there, complete = [], self.halvings is not None
-        if self.halvings is not None:
-            for row, column in self.tiles_of(rows, columns):
-                tile = self._tiles.get((self.number, Tile(plane, row, column)))
-                complete = complete and tile is not None
-                if tile is not None:
-                    there.append((row * self._side, column * self._side, tile))
-        if not complete:
-            out[...] = self._read_noisy(plane, spans)
+        there, is_complete = [], self.halvings is not None
+        places = self.tiles_of(slice(*part.rows), slice(*part.columns))
+        for row, column in places if self.halvings is not None else ():
+            tile = self._tiles.get((self.number, Tile(part.plane, row, column)))
+            is_complete = is_complete and tile is not None
+            if tile is not None:
+                there.append((row * self._side, column * self._side, tile))
+        if not is_complete:
+            noisy = self._noisy.get(part, is_alone=is_alone)
+            out[...] = np.nan if noisy is None else noisy
+        if is_alone:
+            self._noisy.expect(part)
         for top, left, tile in there:
-            (to_y, from_y), (to_x, from_x) = (
-                _overlap(rows, top, tile.shape[1]),
-                _overlap(columns, left, tile.shape[2]),
-            )
-            out[:, to_y, to_x] = tile[channels, from_y, from_x]
-
-    def _read_noisy(
-        self, plane: tuple[int, ...], spans: Mapping[str, slice]
-    ) -> Pixels | float:
-        """Noisy (C, h, w), NaN where it cannot be read."""
-        rows, columns = spans["Y"], spans["X"]
-        channels = spans.get("C", slice(0, 1))
-        key = (self.number, plane, channels.start, channels.stop)
-        known = self._noisy.get(key)
-        pixels = known.cut(rows, columns) if known is not None else None
-        if pixels is not None:
-            return pixels
-        try:
-            pixels = self._from_source(plane, spans)
-        except Exception as error:  # noqa: BLE001 - any reader's, in a viewer's drawing
-            self._report(error)
-            return float("nan")
-        self._noisy.put(key, Noisy(pixels, rows, columns))
-        return pixels
-
-    def _from_source(
-        self, plane: tuple[int, ...], spans: Mapping[str, slice]
-    ) -> Pixels:
-        require_source(self._volume)
-        at = iter(plane)
-        region = []
-        for name in self.names:
-            start = next(at) if name in "TZ" else None
-            region.append(spans[name] if start is None else slice(start, start + 1))
-        pixels = read_region(self._level, tuple(region))
-        planes = self._volume.axes.as_planes(pixels)
-        plane_pixels: Pixels = planes[0].astype(np.float32, copy=False)
-        return plane_pixels
+            to_y, from_y = _overlap(part.rows, top, tile.shape[1])
+            to_x, from_x = _overlap(part.columns, left, tile.shape[2])
+            out[:, to_y, to_x] = tile[slice(*part.channels), from_y, from_x]
 
 
-def require_source(volume: Volume) -> None:
-    """Refuse an image whose file is gone, which some readers take for zeros.
-
-    Raises
-    ------
-    ImageNotFoundError
-        If the image comes from a path on this machine that is no longer there.
-    """
-    source = volume.source
-    if source is None or "://" in source or Path(source).exists():
-        return
-    msg = f"{source} is no longer there: put it back, or open the image again"
-    raise ImageNotFoundError(msg)
-
-
-def _overlap(span: slice, start: int, size: int) -> tuple[slice, slice]:
-    """Where a piece that begins at `start` lies within a span, and which part of it."""
-    low, high = max(span.start, start), min(span.stop, start + size)
-    return (
-        slice(low - span.start, high - span.start),
-        slice(low - start, high - start),
+def patchworks(
+    volume: Volume,
+    side: int,
+    tiles: Recent[Pixels],
+    report: Callable[[Exception], None],
+    reader: Reader | None,
+) -> list[Patchwork]:
+    """One for each level of an image; they share what they keep."""
+    recent: Recent[Noisy] = Recent(NOISY_BYTES)
+    planes = (
+        NoisyPlanes(volume, number, recent=recent, report=report, reader=reader)
+        for number in range(len(volume.levels))
     )
+    return [
+        Patchwork(volume, number, side=side, tiles=tiles, noisy=noisy)
+        for number, noisy in enumerate(planes)
+    ]
+
+
+def nearest_tiles(
+    plane: tuple[int, ...],
+    region: tuple[slice, slice],
+    middle: tuple[float, float],
+    side: int,
+) -> list[Tile]:
+    """Tiles that a region of a plane meets, those nearest to a place (Y, X) first.
+
+    Parameters
+    ----------
+    plane : tuple of int
+        Position along the T and Z axes.
+    region : tuple of slice
+        Rows and columns at full resolution; what lies very far is left out.
+    middle : tuple of float
+        The place, in pixels.
+    side : int
+        Of a tile.
+    """
+    down, across = (
+        _near(span, at, REACH * side) for span, at in zip(region, middle, strict=True)
+    )
+    tiles = [
+        Tile(plane, row, column)
+        for row in range(down.start // side, -(-down.stop // side))
+        for column in range(across.start // side, -(-across.stop // side))
+    ]
+    return sorted(tiles, key=lambda tile: tile.distance(middle, side))
+
+
+def _near(span: slice, middle: float, reach: int) -> slice:
+    """Part of a span that is not farther than `reach` from a place."""
+    low = min(max(span.start, int(middle) - reach), span.stop - 1)
+    return slice(low, max(low + 1, min(span.stop, int(middle) + reach)))
+
+
+def _bounds(span: slice) -> Span:
+    return span.start, span.stop
+
+
+def _overlap(span: Span, start: int, size: int) -> tuple[slice, slice]:
+    """Where a piece that begins at `start` lies within a span, and which part of it."""
+    low, high = max(span[0], start), min(span[1], start + size)
+    return slice(low - span[0], high - span[0]), slice(low - start, high - start)

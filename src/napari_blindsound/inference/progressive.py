@@ -19,18 +19,14 @@ import numpy as np
 from napari_blindsound.errors import DataError, ModelError
 from napari_blindsound.inference.background import bare, leave_a_core
 from napari_blindsound.inference.lazy import lazy
-from napari_blindsound.inference.patchwork import (
-    NOISY_BYTES,
-    Noisy,
-    Patchwork,
-    Tile,
-    require_source,
-)
+from napari_blindsound.inference.noisy_planes import require_source
+from napari_blindsound.inference.patchwork import Tile, nearest_tiles, patchworks
 from napari_blindsound.inference.progressive_level import (
     DenoisedLevels,
     ProgressiveLevel,
 )
 from napari_blindsound.inference.pyramid import halved_often, with_pyramid
+from napari_blindsound.inference.reader import Reader
 from napari_blindsound.inference.reading import check_channels, read_padded
 from napari_blindsound.inference.recent import Recent
 from napari_blindsound.inference.tiling import Tiler
@@ -50,7 +46,6 @@ MEMORY = 2**30
 """Bytes of denoised tiles that are kept."""
 
 SIDE = 512  # px of a tile; rounded up to the model's stride
-REACH = 32  # tiles on each side of the middle of the view, at most
 NEWS_SECONDS = 0.2  # between two calls of `on_ready`, at least
 IDLE_SECONDS = 2.0  # without work, after which the thread ends
 THREAD = "blindsound-progressive"
@@ -73,8 +68,12 @@ class Progressive:
         Bytes of denoised tiles to keep.
     tile : int
         Side of a tile in pixels, rounded up to the denoiser's stride.
+    patience : float, optional
+        Seconds that reading a noisy plane may take where pixels are asked for. What is
+        later is NaN at first, and told about by `on_ready`; and the planes that may
+        come next are read ahead. By default reading takes as long as it takes.
     on_ready : callable, optional
-        Called in the thread when there is more to see: at most five times a second, and
+        Called in a thread when there is more to see: at most five times a second, and
         when all that was wanted is there.
     on_error : callable, optional
         Called with what went wrong, in the thread or where pixels are read. The next
@@ -106,6 +105,7 @@ class Progressive:
         *,
         memory: int = MEMORY,
         tile: int = SIDE,
+        patience: float | None = None,
         on_ready: Callable[[], None] | None = None,
         on_error: Callable[[Exception], None] | None = None,
     ) -> None:
@@ -118,7 +118,10 @@ class Progressive:
         self._dask: list[da.Array] = []
         self._side = math.ceil(tile / denoiser.stride) * denoiser.stride
         self._tiles: Recent[Pixels] = Recent(memory)
-        self._patchworks = self._make_patchworks()
+        self._reader = Reader(patience, self._tell_late) if patience else None
+        self._patchworks = patchworks(
+            self.volume, self._side, self._tiles, self._report, self._reader
+        )
         self.levels = [ProgressiveLevel(p, self._denoised) for p in self._patchworks]
         self.denoised = DenoisedLevels(self.levels)
         self._changed = threading.Condition()
@@ -177,12 +180,7 @@ class Progressive:
             (rows.start + rows.stop) / 2,
             (columns.start + columns.stop) / 2,
         )
-        reach = tuple(
-            _near(*pair, REACH * self._side)
-            for pair in zip(region, middle, strict=True)
-        )
-        tiles = [Tile(tuple(plane), *at) for at in self._patchworks[0].tiles_of(*reach)]
-        tiles.sort(key=lambda tile: tile.distance(middle, self._side))
+        tiles = nearest_tiles(tuple(plane), region, middle, self._side)
         del tiles[self._most_tiles(level) :]
         with self._changed:
             if self._denoiser is None:
@@ -211,6 +209,8 @@ class Progressive:
             self._wanted = frozenset()
             self._dask = []
             self._changed.notify()
+        if self._reader is not None:
+            self._reader.close()
         self._tiles.clear()
 
     def join(self, seconds: float) -> bool:
@@ -231,20 +231,6 @@ class Progressive:
         if not self._dask:
             self._dask = lazy(denoiser, self.volume)
         return self._dask[number]
-
-    def _make_patchworks(self) -> list[Patchwork]:
-        noisy: Recent[Noisy] = Recent(NOISY_BYTES)
-        return [
-            Patchwork(
-                self.volume,
-                number,
-                side=self._side,
-                tiles=self._tiles,
-                noisy=noisy,
-                report=self._report,
-            )
-            for number in range(len(self.volume.levels))
-        ]
 
     def _most_tiles(self, level: int) -> int:
         """How many tiles of a level the memory holds while another one is added."""
@@ -342,14 +328,13 @@ class Progressive:
             self._last_news = now
             listener()
 
+    def _tell_late(self) -> None:
+        listener = self.on_ready
+        if listener is not None:
+            listener()
+
     def _report(self, error: Exception) -> None:
         self.error = bare(error)
         listener = self.on_error
         if listener is not None:
             listener(error)
-
-
-def _near(span: slice, middle: float, reach: int) -> slice:
-    """Part of a span that is not farther than `reach` from a place."""
-    low = min(max(span.start, int(middle) - reach), span.stop - 1)
-    return slice(low, max(low + 1, min(span.stop, int(middle) + reach)))
