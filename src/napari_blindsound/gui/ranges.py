@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QEvent, Qt, QTimer, Signal
 from qtpy.QtWidgets import QHBoxLayout, QSpinBox, QWidget
 from superqt import QRangeSlider
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QWheelEvent
 
+_MARGIN = 24  # px, around the digits
 _UNITS = {"T": "frame", "Z": "slice"}
 
 
@@ -61,6 +62,8 @@ class RangeRow(QWidget):
     def show_all(self, size: int) -> None:
         """Take all positions of an axis of another size."""
         self._size = size
+        for box in (self.first, self.last):
+            box.make_room(size - 1)
         self._show(0, size - 1)
 
     def _show(self, first: int, last: int) -> None:
@@ -93,6 +96,26 @@ class _Number(QSpinBox):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
         self.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._narrow)
+        self._digits = 1
+
+    def make_room(self, largest: int) -> None:
+        """Be as wide as the largest number needs."""
+        self._digits = max(3, len(str(largest)))
+        self._narrow()
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Leave room for the slider in any theme: napari's make wide boxes."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.StyleChange:
+            # A theme sets the width after this.
+            self._timer.start(0)
+
+    def _narrow(self) -> None:
+        width = self.fontMetrics().horizontalAdvance("0" * self._digits)
+        self.setFixedWidth(width + _MARGIN)
 
     def wheelEvent(self, event: QWheelEvent | None) -> None:
         if self.hasFocus():
