@@ -191,6 +191,8 @@ def watched(
         while controls.pause.is_set() and not stop.is_set():
             if controls.wait(0.1):
                 yield from clock.preview(data, training.denoiser)
+    if event.step:
+        yield judge.quality(event.step)
     yield Trained(training.denoiser())
 
 

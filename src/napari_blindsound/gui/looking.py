@@ -13,6 +13,7 @@ from napari_blindsound.gui.view import looked_at
 
 if TYPE_CHECKING:
     from napari.layers import Image
+    from napari.utils.events import Event
     from napari.viewer import Viewer
 
     from napari_blindsound.gui.session import Session
@@ -52,6 +53,7 @@ class Looking(QObject):
             viewer.scene.camera.events.zoom,
         ):
             moved.connect(self._on_moved)
+        viewer.mouse_move_callbacks.append(self._on_mouse)
         session.events.previewed.connect(self._on_previewed)
         session.events.changed.connect(self._on_changed)
         panel.looked.connect(self._on_moved)
@@ -103,7 +105,15 @@ class Looking(QObject):
             self._viewer.scene.camera.events.zoom,
         ):
             moved.disconnect(self._on_moved)
+        if self._on_mouse in self._viewer.mouse_move_callbacks:
+            self._viewer.mouse_move_callbacks.remove(self._on_mouse)
         self.clear()
+
+    def _on_mouse(self, _viewer: Viewer, event: Event) -> None:
+        """Draw the profile of the row under the mouse."""
+        if self._source is not None and self._panel.compare.isVisible():
+            place = self._source.world_to_data(event.position)
+            self._panel.compare.set_row(round(place[self._axes.index("Y")]))
 
     def _on_moved(self) -> None:
         # Corners of the visible part are known after the next drawing.

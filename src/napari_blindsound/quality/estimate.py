@@ -63,7 +63,8 @@ def estimated_gain(
     total = float(variance.mean())
     if not total > 0:
         return float("nan")
-    signs = np.random.default_rng(seed).choice(np.float32([-1, 1]), image.shape)
+    signs = np.random.default_rng(seed).choice((-1, 1), image.shape)
+    signs = signs.astype(np.float32)
     nudge = np.float32(_STEP) * np.sqrt(variance.mean(axis=(-2, -1), keepdims=True))
     nudge = nudge.astype(np.float32)
     moved = denoiser(image + nudge * signs) - denoised
