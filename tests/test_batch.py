@@ -32,6 +32,7 @@ from napari_blindsound.errors import (
 )
 from napari_blindsound.images.open import open_volume
 from napari_blindsound.images.phantom import phantom
+from napari_blindsound.inference import events
 from napari_blindsound.inference.convert import convert
 from napari_blindsound.recipe import Recipe, Training
 
@@ -81,19 +82,19 @@ def recordings(tmp_path, noisy):
     return folder
 
 
-def ends(events):
+def ends(told):
     """Last event of each row."""
-    return {event.row: event for event in events}
+    return {event.row: event for event in told}
 
 
-def states(events):
-    return [event.state for row, event in sorted(ends(events).items())]
+def states(told):
+    return [event.state for row, event in sorted(ends(told).items())]
 
 
 def run(images, config, **options):
     """Events of the rows."""
-    events = run_batch(images, config, **options)
-    return [event for event in events if event.row is not None]
+    told = run_batch(images, config, **options)
+    return [event for event in told if event.row is not None]
 
 
 # What is found
@@ -192,11 +193,12 @@ def test_results_keep_folders_and_never_meet(tmp_path):
 def test_a_batch_is_done_and_done_once(tmp_path, recordings, noisy, model):
     found = find_images([recordings])
     config = BatchConfig(output=tmp_path / "out", model=model, recipe=QUICK)
-    events = list(run_batch(found, config))
-    rows = [event for event in events if event.row is not None]
+    told = list(run_batch(found, config))
+    rows = [event for event in told if event.row is not None]
     assert states(rows) == ["done", "failed", "done", "done"]
     assert "b.tif" in ends(rows)[1].message
     assert "photons" in ends(rows)[0].noise
+    assert ends(rows)[0].quality is not None
     result = open_volume(tmp_path / "out" / "in" / "more" / "a_denoised.ome.zarr")
     assert result.shape == noisy.shape
     models = sorted(path.name for path in (tmp_path / "out").rglob("*.blindsound"))
@@ -382,13 +384,13 @@ def test_stop_ends_within_a_second(tmp_path, recordings):
     stop, took = threading.Event(), []
     config = BatchConfig(output=tmp_path / "out", model="each", recipe=LONG)
     found = find_images([recordings])
-    events = run_batch(found, config, stop=stop)
-    for event in events:
+    told = run_batch(found, config, stop=stop)
+    for event in told:
         if event.fraction > 0:
             stop.set()
             took.append(time.monotonic())
             break
-    rest = list(events)
+    rest = list(told)
     assert time.monotonic() - took[0] < 1
     assert [event.state for event in rest if event.is_final] == ["stopped"]
     assert {event.row for event in rest} == {0}
@@ -418,6 +420,59 @@ for event in run_batch(find_images([{str(recordings)!r}]), config):
     lines = report.read_text().splitlines()
     assert sum("done" in line for line in lines) == 3
     assert not list((tmp_path / "out").rglob("*.partial"))
+
+
+@pytest.fixture
+def half_written(tmp_path, noisy, monkeypatch):
+    """Stop a run in the middle of the result of a long stack; what was found."""
+    monkeypatch.setattr(events, "EVENTS_PER_SECOND", 1e9)
+    usual = BatchConfig.writing
+
+    def in_small_shards(self, *, resume):
+        small = {"chunk": 64, "shard": 64}
+        return usual(self, resume=resume).model_copy(update=small)
+
+    monkeypatch.setattr(BatchConfig, "writing", in_small_shards)
+
+    def stopped(config):
+        long = np.concatenate([noisy] * 8)
+        found = find_images([stack(tmp_path / "a.tif", long)])
+        stop = threading.Event()
+        for event in run_batch(found, config, stop=stop):
+            if event.state == "denoising" and event.fraction > 0.3:
+                stop.set()
+        assert event.state == "stopped"
+        return found
+
+    return stopped
+
+
+@pytest.mark.parametrize("end", [".ome.zarr", ".ome.tif"])
+def test_a_half_written_result_is_continued(tmp_path, half_written, end):
+    config = BatchConfig(
+        output=tmp_path / "out", model="each", recipe=QUICK, format=end
+    )
+    found = half_written(config)
+    assert (tmp_path / "out" / f"a_denoised{end}.partial").exists()
+    again = run(found, config)
+    assert states(again) == ["done"]
+    assert "training" not in {event.state for event in again}
+    continued = open_volume(tmp_path / "out" / f"a_denoised{end}")
+    model = tmp_path / "out" / "a.blindsound"
+    fresh = config.model_copy(update={"output": tmp_path / "fresh", "model": model})
+    assert states(run(found, fresh)) == ["done"]
+    whole = open_volume(tmp_path / "fresh" / f"a_denoised{end}")
+    np.testing.assert_array_equal(continued.levels[0][:], whole.levels[0][:])
+
+
+def test_what_another_run_left_half_written_is_replaced(tmp_path, half_written):
+    config = BatchConfig(output=tmp_path / "out", model="each", recipe=QUICK)
+    found = half_written(config)
+    other = config.model_copy(update={"dtype": "source"})
+    assert states(run(found, other)) == ["done"]
+    result = open_volume(tmp_path / "out" / "a_denoised.ome.zarr")
+    assert result.dtype == np.uint16
+    assert states(run(found, other)) == ["skipped"]
 
 
 def test_another_table_of_the_name_is_left_alone(tmp_path, recordings):

@@ -57,6 +57,14 @@ def test_lazy_with_a_model_that_was_saved(trained, tmp_path):
     assert told.startswith("YX (64, 48): 1 blocks")
 
 
+def test_batch(tmp_path):
+    told = example("batch.py", "--steps", 3, "--size", 64, folder=tmp_path)
+    assert [line.split()[0] for line in told.splitlines()[:4]] == [
+        *("failed", "done", "done", "done")
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_every_example_is_run():
     tests = Path(__file__).read_text()
     for script in EXAMPLES.glob("*.py"):

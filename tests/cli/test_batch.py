@@ -66,7 +66,7 @@ def test_a_model_for_each_is_kept_beside_its_result(cli, many, tmp_path, small):
 def test_ctrl_c_ends_it_and_the_same_command_goes_on(cli, spawn, many, tmp_path):
     (many / "b.tif").unlink()
     size = ("--width", "4", "--depth", "2")
-    words = ("batch", many, "-o", tmp_path / "out", "--each", *size, "--steps", "200")
+    words = ("batch", many, "-o", tmp_path / "out", "--each", *size, "--steps", "100")
     process = spawn(*words)
     process.wait_for("training")
     process.signal()

@@ -143,7 +143,6 @@ def test_the_command_line_does_the_same(dock, qtbot, recordings, tmp_path):
         subprocess.run(words, check=False, env={"OMP_NUM_THREADS": "1"}).returncode == 1
     )
     shell = tmp_path / "again" / "in" / "a_denoised.ome.zarr"
-    chunks = [path for path in gui.rglob("c/*") if path.is_file()]
     chunks = [path for path in gui.rglob("*") if path.is_file() and "c" in path.parts]
     assert chunks
     for chunk in chunks:
@@ -256,6 +255,18 @@ def test_an_empty_folder_is_told(dock, qtbot, tmp_path):
     drop(dock, tmp_path)
     qtbot.waitUntil(lambda: dock.complaint.isVisible(), timeout=WAIT)
     assert "holds no image" in dock.complaint.label.text()
+
+
+def test_a_model_that_is_dropped_is_applied(dock, qtbot, recordings, tmp_path):
+    dropped(dock, qtbot, recordings / "a.tif", count=1)
+    assert not dock.panel.model_file.isVisible()
+    drop(dock, tmp_path / "mine.blindsound")
+    assert dock.panel.model_file.text() == str(tmp_path / "mine.blindsound")
+    assert dock.panel.model_file.isVisible()
+    assert not dock.panel.method.isVisible()
+    dock.bar.start.click()
+    finish(dock, qtbot)
+    assert "mine.blindsound" in dock.complaint.label.text()
 
 
 def test_only_the_changed_row_is_told(dock, qtbot, recordings):

@@ -39,7 +39,8 @@ GOES_ON = "goes on from here next time"
 REPORT = "batch.csv"
 _COLUMNS = (
     *("date", "file", "state", "seconds"),
-    *("gain", "offset", "read_noise", "photons", "result", "message"),
+    *("gain", "offset", "read_noise", "photons", "estimated_gain_db"),
+    *("result", "message"),
 )
 
 
@@ -172,6 +173,7 @@ class Report:
             _joined([n.offset for n in noise]),
             _joined([n.read_variance**0.5 for n in noise]),
             _joined(photons),
+            "" if event.quality is None else f"{event.quality:.2f}",
             str(event.path or ""),
             event.message,
         )

@@ -8,6 +8,7 @@ goes on: what is done is left alone, models are kept, and so are half-written re
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 import traceback
@@ -23,7 +24,9 @@ from napari_blindsound.batch.shared import shared_model
 from napari_blindsound.batch.stamps import KEY, digest, fingerprint, result_stamp
 from napari_blindsound.errors import BlindsoundError, OutputError, OutputExistsError
 from napari_blindsound.inference.destination import output_errors
+from napari_blindsound.inference.reading import check_channels
 from napari_blindsound.inference.store import write
+from napari_blindsound.quality.estimate import estimated_gain
 from napari_blindsound.quality.preflight import glances
 from napari_blindsound.training.threads import each_fixed
 
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
     from napari_blindsound.training.events import Progress
 
 log = logging.getLogger(__name__)
+
+_JUDGED_SIDE = 256  # px of the middle plane that quality is estimated on
 
 
 def run_batch(
@@ -95,6 +100,7 @@ class _Row:
     result: Path
     started: float
     noise: Sequence[Glance] = ()
+    quality: float | None = None
 
     def event(
         self,
@@ -113,7 +119,8 @@ class _Row:
             left,
             message,
             noise_text(self.noise),
-            path=path,
+            self.quality,
+            path,
         )
 
     def training(self, progress: Progress) -> RowEvent:
@@ -202,6 +209,8 @@ class _Run:
         if denoiser is None:
             denoiser = yield from self._own_model(row, volume, source)
         if denoiser is not None:
+            check_channels(denoiser, volume)
+            row.quality = _quality(denoiser, volume)
             yield from self._denoised(row, volume, denoiser, stamp)
 
     def _is_made(self, result: Path, stamp: str) -> bool:
@@ -287,3 +296,20 @@ class _Run:
                     raise
             else:
                 return
+
+
+def _quality(denoiser: Denoiser, volume: Volume) -> float | None:
+    """Decibels that denoising gains in the middle of the image, if they can be told."""
+    region = list(volume.plane(volume.n_planes // 2))
+    for name in "YX":
+        axis = volume.axes.index(name)
+        size = volume.shape[axis]
+        side = min(size, _JUDGED_SIDE)
+        start = (size - side) // 2
+        region[axis] = slice(start, start + side)
+    try:
+        pixels = volume.axes.as_planes(volume.read(tuple(region)))[0]
+        gain = estimated_gain(denoiser, pixels)
+    except BlindsoundError:  # told when it is denoised
+        return None
+    return gain if math.isfinite(gain) else None

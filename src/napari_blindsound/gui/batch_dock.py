@@ -101,7 +101,7 @@ class BatchDock(QWidget):
         words.setToolTip(
             "A file is an image. A folder is looked into: TIFF stacks are an image "
             "each, single planes the frames of one; a folder of the FMDD data set and "
-            "a Zarr folder are one image"
+            "a Zarr folder are one image. A model file is the model to apply"
         )
         self.add_files = QPushButton("Add files…")
         self.add_files.setToolTip("Choose image files; each is a row")
@@ -143,7 +143,7 @@ class BatchDock(QWidget):
         self.table.opened.connect(self._on_open)
         chosen = self.table.selectionModel()
         assert chosen is not None
-        chosen.selectionChanged.connect(self._refresh)
+        chosen.selectionChanged.connect(self._refresh_rows)
         session = self.session
         # Not a method of this widget: that is gone when this is told.
         self.destroyed.connect(lambda: session.close())
@@ -153,6 +153,11 @@ class BatchDock(QWidget):
         self._refresh()
 
     def _refresh(self) -> None:
+        self._refresh_rows()
+        self.panel.refresh()
+        self.bar.refresh()
+
+    def _refresh_rows(self) -> None:
         session, selected = self.session, self.table.selected()
         rows = [session.rows[number] for number in selected]
         is_idle = not session.is_running
@@ -161,19 +166,20 @@ class BatchDock(QWidget):
         self.clear.setEnabled(is_idle and bool(session.rows))
         count = len(session.rows)
         self.count.setText(f"{count} image{'s' * (count != 1)}" if count else "")
-        self.panel.refresh()
-        self.bar.refresh()
         self._show_detail()
 
     def _show_detail(self) -> None:
-        """The whole message of the selected row, which its cell is too narrow for."""
-        selected = self.table.selected()
-        text = self.session.rows[selected[0]].event.message if selected else ""
+        """The whole message of the selected row, or of the first that failed."""
+        rows = self.session.rows
+        chosen = [rows[number] for number in self.table.selected()]
+        chosen = chosen or [row for row in rows if row.event.state == "failed"]
+        text = chosen[0].event.message if chosen else ""
         self.detail.setText(text)
         self.detail.setVisible(bool(text))
 
     def _on_row(self, number: int) -> None:
-        if number in self.table.selected():
+        is_failed = self.session.rows[number].event.state == "failed"
+        if is_failed or number in self.table.selected():
             self._show_detail()
 
     def _on_split(self) -> None:

@@ -79,6 +79,7 @@ class BatchPanel(QWidget):
         self.model = _combo(_MODELS, "Where the model comes from that denoises a file")
         self.model_file = QLineEdit()
         self.model_file.setPlaceholderText("model file (.blindsound)")
+        self.model_file.setAccessibleName("model file")
         self.model_file.setToolTip("A model that was saved, applied to all files")
         browse = _browse("Choose a model file", self._choose_model)
         self._form.addRow("model", self.model)
@@ -102,6 +103,7 @@ class BatchPanel(QWidget):
         self.steps.setSpecialValueText("as the preset")
         self.steps.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.steps.setKeyboardTracking(False)
+        self.steps.setAccessibleName("steps of training")
         self.steps.setToolTip(
             "Steps of a training; 0 takes the preset's number. By steps and not by "
             "time, so that the same is learned each time"
@@ -117,6 +119,7 @@ class BatchPanel(QWidget):
     def _build_output(self) -> None:
         self.output = QLineEdit()
         self.output.setPlaceholderText("folder of the results")
+        self.output.setAccessibleName("folder of the results")
         self.output.setToolTip(
             "Folder of the results, of the models, and of batch.csv, which says how "
             "each file ended. What is in it already is not made again"
@@ -125,12 +128,13 @@ class BatchPanel(QWidget):
         self._form.addRow("results", _row(self.output, browse))
         self.format = _combo(_FORMATS, "Format of the results")
         self.dtype = _combo(_TYPES, "Pixels of the results")
-        self.overwrite = QCheckBox("Replace")
+        self.overwrite = QCheckBox("Replace results that were made otherwise")
         self.overwrite.setToolTip(
-            "Replace results, and the model for all, that were made otherwise; without "
-            "it such files are left alone, and told"
+            "Results, and the model for all, that were made by other settings or from "
+            "other files. Without it they are left alone, and their rows fail"
         )
-        self._form.addRow("as", _row(self.format, self.dtype, self.overwrite))
+        self._form.addRow("as", _row(self.format, self.dtype))
+        self._form.addRow("", self.overwrite)
         self.output.textEdited.connect(lambda text: self._choose("output", text))
         self.format.activated.connect(
             lambda _: self._choose("format", self.format.currentData())
@@ -202,6 +206,7 @@ class BatchPanel(QWidget):
 def _combo(entries: dict[str, str], tip: str) -> Combo:
     combo = Combo()
     combo.setToolTip(tip)
+    combo.setAccessibleName(tip)
     _fill(combo, entries)
     return combo
 
@@ -229,6 +234,7 @@ def _write(field: QLineEdit, text: str) -> None:
 def _browse(tip: str, act: Any) -> QPushButton:  # noqa: ANN401 - a slot
     button = QPushButton("…")
     button.setToolTip(tip)
+    button.setAccessibleName(tip)
     button.setMaximumWidth(32)
     button.clicked.connect(act)
     return button
@@ -239,5 +245,5 @@ def _row(*widgets: QWidget) -> QLayout:
     row = QHBoxLayout()
     row.setContentsMargins(0, 0, 0, 0)
     for place, widget in enumerate(widgets):
-        row.addWidget(widget, 2 if place == 0 else 1)
+        row.addWidget(widget, 3 if place == 0 else 2)
     return row

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     _Source = tuple[Path, tuple[Path, ...]]
 
+_MODEL = ".blindsound"
 _WAITING = RowEvent(None, "waiting")
 
 
@@ -134,12 +135,20 @@ class BatchSession:
         self._run("import", work.importing, self._on_methods)
 
     def add(self, paths: Sequence[Path]) -> None:
-        """Add the images in files and folders, those that are not there yet."""
-        if not paths:
+        """Add the images in files and folders, those that are not there yet.
+
+        A model file among them is the model to apply.
+        """
+        for path in paths:
+            if path.suffix.lower() == _MODEL and not self.is_running:
+                choice = replace(self.choice, model="file", model_file=str(path))
+                self.choose(choice)
+        images = [path for path in paths if path.suffix.lower() != _MODEL]
+        if not images:
             return
-        self._pending += paths
+        self._pending += images
         if not self.choice.output:
-            folder = str(paths[0].parent / "denoised")
+            folder = str(images[0].parent / "denoised")
             self.choose(replace(self.choice, output=folder))
         if "check" not in self._workers:
             self._find()

@@ -29,10 +29,14 @@ _FRACTION = Qt.ItemDataRole.UserRole
 _NO_INDEX = QModelIndex()
 _FILE, _STATE, _NOISE, _QUALITY, _TIME, _MESSAGE = range(6)
 _COLUMNS = {
-    "file": ("What is denoised; (12 frames) are the files of one stack", 120),
-    "state": ("What is being done, and how far it is", 92),
-    "noise": ("Photons at the bright pixels, and gain in counts a photon", 64),
-    "quality": ("Estimated gain in quality, in decibels", 56),
+    "file": ("What is denoised; (12 frames) are the files of one stack", 118),
+    "state": ("What is being done, and how far it is", 86),
+    "noise": ("Photons at the bright pixels, and gain in counts a photon", 72),
+    "quality": (
+        "By how much the error is lower than the noise, estimated without a clean "
+        "image (Stein's unbiased risk estimate) in the middle of the image",
+        58,
+    ),
     "time": ("Spent on the file so far", 56),
     "message": ("Why a file failed and what to do, or what there is to know", 160),
 }
@@ -72,7 +76,9 @@ class BatchModel(QAbstractTableModel):
         if orientation is not Qt.Orientation.Horizontal:
             return None
         name = list(_COLUMNS)[section]
-        return {_DISPLAY: name, _TIP: _COLUMNS[name][0]}.get(Qt.ItemDataRole(role))
+        if role == _DISPLAY:
+            return name
+        return _COLUMNS[name][0] if role == _TIP else None
 
     def data(self, index: QModelIndex, role: int = _DISPLAY) -> Any:  # noqa: ANN401 - Qt's
         """What a cell shows."""
@@ -123,7 +129,7 @@ class BatchTable(QTableView):
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setTextElideMode(Qt.TextElideMode.ElideRight)
         self.setWordWrap(False)
         self.setShowGrid(False)
         self.setTabKeyNavigation(False)
@@ -188,7 +194,11 @@ class _StateBars(QStyledItemDelegate):
         self, option: QStyleOptionViewItem | None, index: QModelIndex
     ) -> None:
         super().initStyleOption(option, index)
-        if option is not None and index.column() == _STATE and index.data() == "failed":
+        if option is None:
+            return
+        if index.column() == _FILE:
+            option.textElideMode = Qt.TextElideMode.ElideLeft
+        if index.column() == _STATE and index.data() == "failed":
             red = alarm(option.palette)
             option.palette.setColor(QPalette.ColorRole.Text, red)
 
@@ -209,4 +219,6 @@ def _tip(row: Row, column: int) -> str:
         return str(row.image.path)
     if column == _STATE and row.event.seconds_left is not None:
         return f"{duration(row.event.seconds_left)} left"
+    if column == _STATE:
+        return row.event.message
     return _texts(row)[column]
