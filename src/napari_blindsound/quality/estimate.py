@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from napari_blindsound.inference.denoiser import Denoiser
 
 MOST_DECIBELS = 13.0
-"""More is not told apart: what is left is less than the noise's estimate is wrong by."""
+"""More is not told apart: the rest is less than the noise's estimate is wrong by."""
 
 _STEP = 0.1  # of the noise's standard deviation
 
