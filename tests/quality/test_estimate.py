@@ -7,7 +7,7 @@ from napari_blindsound.api import train
 from napari_blindsound.images.phantom import phantom
 from napari_blindsound.quality.estimate import MOST_DECIBELS, estimated_gain
 
-SMALL = {"width": 4, "depth": 1, "patch": 32}
+SMALL = {"width": 8, "depth": 2, "patch": 32}
 
 
 @pytest.fixture(scope="module")

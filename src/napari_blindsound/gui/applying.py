@@ -99,7 +99,7 @@ class Applying(QObject):
         # Before the methods are there, torch would be imported here.
         if not session.methods or (data is None and not panel.is_for_files):
             return None
-        from napari_blindsound.job import Job
+        from napari_blindsound.job import Job, frames_as_inputs
 
         place = panel.place.text().strip()
         result = {
@@ -113,9 +113,12 @@ class Applying(QObject):
             return Job(inputs=paths, model_in=self._model_path, **result)
         if data is None:
             return None
+        inputs, stack = data.paths, False
+        if len(data.paths) > 1:
+            inputs, stack = frames_as_inputs(data.paths)
         image = {
-            "inputs": data.paths,
-            "stack": len(data.paths) > 1,
+            "inputs": inputs,
+            "stack": stack,
             "axes": data.axes,
             "channel": None if data.channel is None else str(data.channel),
         }
