@@ -23,6 +23,7 @@ from napari_blindsound.inference import pyramid as levels_of
 from napari_blindsound.inference.background import leave_a_core
 from napari_blindsound.inference.ngff import halved
 from napari_blindsound.inference.progressive import THREAD, Progressive
+from napari_blindsound.inference.reader import THREAD as READER
 from napari_blindsound.inference.tiling import denoise_region
 
 
@@ -110,6 +111,68 @@ def test_noisy_at_once_denoised_later(axes, pyramid, noisy, open_progressive):
     other = tuple(2 if name in "TZ" else slice(None) for name in axes)
     if plane:
         np.testing.assert_array_equal(level[other], volume.levels[0][other])
+
+
+class Slow:
+    """An array on a slow disk."""
+
+    def __init__(self, array, seconds=0.0):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+        self.seconds = seconds
+        self.read, self.threads = [], set()
+
+    def __getitem__(self, region):
+        time.sleep(self.seconds)
+        self.read.append(region[0].start)
+        self.threads.add(threading.current_thread().name)
+        return self.array[region]
+
+
+def test_a_slow_source_is_not_waited_for(pyramid, noisy, open_progressive):
+    source = Slow(noisy((9, 64, 64)), seconds=0.15)
+    told = []
+    progressive = open_progressive(
+        pyramid(), volume_of(source), patience=0.01, on_ready=lambda: told.append(1)
+    )
+    level = progressive.levels[0]
+    start = time.monotonic()
+    assert np.isnan(level[4]).all()
+    assert np.isnan(level[5]).all()
+    assert time.monotonic() - start < 0.12
+    eventually(lambda: len(told) >= 1)
+    eventually(lambda: not np.isnan(level[5]).any())
+    np.testing.assert_array_equal(level[5], source.array[5])
+    assert source.threads == {READER}
+    # A view of several planes has no other way.
+    np.testing.assert_array_equal(np.asarray(level[6:8]), source.array[6:8])
+
+
+def test_the_next_planes_are_read_ahead(pyramid, noisy, open_progressive):
+    source = Slow(noisy((9, 64, 64)))
+    progressive = open_progressive(pyramid(), volume_of(source), patience=10)
+    level = progressive.levels[0]
+    level[3]
+    eventually(lambda: sorted(source.read) == [2, 3, 4, 5])
+    level[2]
+    eventually(lambda: sorted(source.read) == [0, 1, 2, 3, 4, 5])
+    level[0, 5:10]
+    eventually(lambda: len(source.read) == 6)
+    source.seconds = 1000  # all is there: nobody goes to the disk again
+    np.testing.assert_array_equal(level[1], source.array[1])
+
+
+def test_what_is_too_large_to_keep_is_read_in_place(
+    pyramid, noisy, monkeypatch, open_progressive
+):
+    monkeypatch.setattr("napari_blindsound.inference.patchwork.NOISY_BYTES", 10_000)
+    source = Slow(noisy((9, 64, 64)))
+    told = []
+    progressive = open_progressive(
+        pyramid(), volume_of(source), patience=1e-9, on_ready=lambda: told.append(1)
+    )
+    np.testing.assert_array_equal(progressive.levels[0][3], source.array[3])
+    assert source.read == [3]
+    assert not told
 
 
 def test_parts_and_windows(pyramid, noisy, open_progressive):
@@ -415,20 +478,11 @@ def test_a_file_deleted_meanwhile(tmp_path, pyramid, noisy, open_progressive):
 
 
 def test_noisy_planes_are_read_once(pyramid, noisy, open_progressive):
-    class Counting:
-        def __init__(self, array):
-            self.array, self.shape, self.dtype = array, array.shape, array.dtype
-            self.read = []
-
-        def __getitem__(self, region):
-            self.read.append(region)
-            return self.array[region]
-
-    source = Counting(noisy((3, 64, 96)))
+    source = Slow(noisy((3, 64, 96)))
     progressive = open_progressive(pyramid(), volume_of(source))
     level = progressive.levels[0]
     level[1, 10:20, 30:40]
-    assert source.read == [(slice(1, 2), slice(10, 20), slice(30, 40))]
+    assert source.read == [1]
     level[1]
     level[1, 5:]
     level[1, :, 90:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS = 2.0  # without work, after which the thread ends
 THREAD = "blindsound-reader"
+RECOVERY = 3  # times its patience, before somebody who waited in vain waits again
 _URGENT = 4
 """What was asked for last; what was asked for before is no longer looked at."""
 
@@ -38,10 +40,11 @@ class Reader:
     def __init__(self, patience: float, on_late: Callable[[], None]) -> None:
         self._patience, self._on_late = patience, on_late
         self._changed = threading.Condition()
-        self._urgent: deque[_Job] = deque(maxlen=_URGENT)
+        self._urgent: deque[_Job] = deque()
         self._next: dict[Hashable, list[_Job]] = {}
         self._busy: _Job | None = None
         self._is_working = False
+        self._tired_until = 0.0
 
     def read(self, key: Hashable, work: Callable[[], object]) -> None:
         """Have something done before all else; wait for it, but not for long.
@@ -57,9 +60,14 @@ class Reader:
             job = self._busy
             if job is None or job.key != key:
                 job = _Job(key, work)
+                if len(self._urgent) == _URGENT:
+                    self._urgent.popleft().done.set()
                 self._urgent.append(job)
                 self._start()
-        if not job.done.wait(self._patience):
+        # A viewer asks for several things to draw one picture: it waits for one.
+        is_tired = time.monotonic() < self._tired_until
+        if not job.done.wait(0 if is_tired else self._patience):
+            self._tired_until = time.monotonic() + RECOVERY * self._patience
             with self._changed:
                 job.is_late = True
 
@@ -82,7 +90,8 @@ class Reader:
     def close(self) -> None:
         """Drop what is not begun."""
         with self._changed:
-            self._urgent.clear()
+            while self._urgent:
+                self._urgent.pop().done.set()
             self._next.clear()
             self._changed.notify()
 
