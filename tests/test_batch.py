@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gc
 import os
 import signal
 import subprocess
@@ -339,7 +338,6 @@ def test_one_image_is_open_at_a_time(tmp_path, recordings, monkeypatch):
     real = BatchConfig.open
 
     def watched(self, image):
-        gc.collect()
         alive = [ref for ref in opened if ref() is not None]
         assert not alive
         volume = real(self, image)

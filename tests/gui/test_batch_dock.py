@@ -249,6 +249,10 @@ def test_a_thousand_files_become_rows_at_once(dock, qtbot, tmp_path):
     started = time.monotonic()
     dropped(dock, qtbot, *files, count=1000)
     assert time.monotonic() - started < 2
+    # More than a field can hold, but not than the clipboard can.
+    dock.bar.copy.click()
+    assert all(str(file) in QApplication.clipboard().text() for file in files)
+    assert len(dock.bar.command.text()) < 3000
 
 
 def test_an_empty_folder_is_told(dock, qtbot, tmp_path):

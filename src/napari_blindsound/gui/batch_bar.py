@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari_blindsound.gui.batch_session import BatchSession
 
 _WHOLE = 1000  # positions of the progress bar
+_SHOWN = 2000  # letters of a command line that names a thousand files
 _EMPTY = "drop the images to denoise"
 _READY = "ready: press Start"
 _NO_FOLDER = "choose a folder for the results"
@@ -42,6 +43,7 @@ class BatchBar(QFrame):
         session.events.said.connect(self._on_said)
         session.events.failed.connect(self._on_failed)
         self._was_running = False
+        self._line = ""
         self.refresh()
 
     def refresh(self) -> None:
@@ -109,10 +111,12 @@ class BatchBar(QFrame):
         return _READY if session.choice.is_complete else _NO_MODEL
 
     def _show_command(self, text: str) -> None:
-        if text != self.command.text():
-            self.command.setText(text)
+        if text != self._line:
+            self._line = text
+            shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+            self.command.setText(shown)
             self.command.setCursorPosition(0)
-            self.command.setToolTip(text)
+            self.command.setToolTip(shown)
         self.command.setEnabled(bool(text))
         self.copy.setEnabled(bool(text))
 
@@ -135,5 +139,5 @@ class BatchBar(QFrame):
     def _on_copy(self) -> None:
         clipboard = QApplication.clipboard()
         if clipboard is not None:
-            clipboard.setText(self.command.text())
+            clipboard.setText(self._line)
             self.say("copied the command line")

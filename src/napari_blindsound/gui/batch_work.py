@@ -81,9 +81,10 @@ def running(
 
 def opening(path: Path, stop: threading.Event) -> Iterator[list[LayerData]]:
     """Open a result lazily."""
-    from napari_blindsound.plugin import read_layers
+    from napari_blindsound.images.layers import volume_to_layers
+    from napari_blindsound.images.open import open_volume
 
-    layers = read_layers(str(path))
+    layers = volume_to_layers(open_volume(path))
     if not stop.is_set():
         yield layers
 
