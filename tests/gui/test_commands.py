@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import weakref
-
 import napari
 import numpy as np
 import pytest
@@ -55,14 +53,18 @@ def test_there_is_one_dock_in_a_viewer(viewer):
     assert not frame_of(dock).isHidden()
 
 
-def test_a_closed_dock_is_made_anew(viewer, qtbot):
-    dock = open_dock(viewer)
-    gone = weakref.ref(dock)
-    viewer.window.remove_dock_widget(dock)
-    del dock
+def test_a_closed_dock_is_made_anew(viewer):
+    closed = open_dock(viewer)
+    viewer.window.remove_dock_widget(closed)
     assert docked(viewer) == []
-    assert docked(viewer) == [open_dock(viewer)]
-    qtbot.waitUntil(lambda: gone() is None, timeout=20000)
+    dock = open_dock(viewer)
+    assert dock is not closed
+    assert docked(viewer) == [dock]
+
+
+def test_a_dock_that_a_script_added_is_found(viewer):
+    _, dock = viewer.window.add_plugin_dock_widget(NAME, "Denoise")
+    assert open_dock(viewer) is dock
 
 
 def test_the_selected_layer_is_chosen(viewer):

@@ -129,22 +129,28 @@ def open_dock(viewer: Viewer) -> DenoiseDock:
     -------
     DenoiseDock
     """
-    from qtpy.QtWidgets import QDockWidget
-
     from napari_blindsound.gui.dock import DenoiseDock
 
-    found: Any = viewer.window.dock_widgets.get(DOCK)
-    if isinstance(found, DenoiseDock):
-        frame = found.parentWidget()
-        while frame is not None and not isinstance(frame, QDockWidget):
-            frame = frame.parentWidget()
-        if frame is not None:
-            frame.show()
-            frame.raise_()
-        return found
+    # By its kind: a script may have added it under another name.
+    docks: list[Any] = list(viewer.window.dock_widgets.values())
+    for dock in docks:
+        if isinstance(dock, DenoiseDock):
+            _bring_forward(dock)
+            return dock
     dock = DenoiseDock(viewer)
     viewer.window.add_dock_widget(dock, name=DOCK, area="right")
     return dock
+
+
+def _bring_forward(dock: DenoiseDock) -> None:
+    from qtpy.QtWidgets import QDockWidget
+
+    frame = dock.parentWidget()
+    while frame is not None and not isinstance(frame, QDockWidget):
+        frame = frame.parentWidget()
+    if frame is not None:
+        frame.show()
+        frame.raise_()
 
 
 def _only(path: str | Sequence[str]) -> Path | None:
