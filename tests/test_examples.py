@@ -12,9 +12,9 @@ from PIL import Image
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def example(name, *words, folder):
+def example(name, *words, folder, warnings="error"):
     done = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / name, *map(str, words)],
+        [sys.executable, "-W", warnings, EXAMPLES / name, *map(str, words)],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -63,6 +63,22 @@ def test_batch(tmp_path):
         *("failed", "done", "done", "done")
     ]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(
+    sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ),
+    reason="no display, and Xvfb is not installed",
+)
+def test_lazy_layer_in_napari(trained, tmp_path):
+    pytest.importorskip("napari")
+    np.save(tmp_path / "plane.npy", np.full((64, 48), 120, np.uint16))
+    words = ["--model", trained[0] / "before_after.blindsound", "--close-after", 5]
+    words = ["plane.npy", *words]
+    # napari and what it brings along warn when they are imported.
+    options = {"folder": tmp_path, "warnings": "default"}
+    told = example("lazy_layer_in_napari.py", *words, **options)
+    assert "plane.npy denoised: dask.array<blindsound-" in told
+    assert told.splitlines()[-1] == "0 tiles left"
 
 
 def test_every_example_is_run():

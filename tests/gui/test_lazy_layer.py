@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import shutil
 import threading
+import time
 import weakref
 
 import numpy as np
@@ -21,6 +22,7 @@ from napari_blindsound.images.volume import Volume
 from napari_blindsound.inference import pyramid
 from napari_blindsound.inference.ngff import halved
 from napari_blindsound.inference.progressive import THREAD
+from napari_blindsound.inference.reader import THREAD as READER
 from napari_blindsound.inference.tiling import denoise_region
 
 
@@ -261,6 +263,29 @@ def test_turned_axes_and_3d_show_what_there_is(add, model, qtbot):
     viewer.dims.order = (0, 1, 2)
     settled(qtbot, lazy)
     assert len(model.means) <= 1
+
+
+def test_a_slow_disk_keeps_nobody_waiting(add, model, qtbot):
+    class Slow:
+        def __init__(self, array):
+            self.array, self.shape, self.dtype = array, array.shape, array.dtype
+            self.threads = set()
+
+        def __getitem__(self, region):
+            self.threads.add(threading.current_thread().name)
+            threading.Event().wait(0.3)
+            return self.array[region]
+
+    counts = stack(planes=12)
+    source = Slow(counts)
+    model.pause = 0.5
+    viewer, lazy = add(model, volume_of(source))
+    viewer.dims.set_current_step(0, 9)
+    start = time.monotonic()
+    viewer.dims.set_current_step(0, 2)
+    assert time.monotonic() - start < 0.25
+    shows(qtbot, lazy.layer, (2,), counts[2])
+    assert source.threads <= {READER, THREAD}
 
 
 def test_hidden_and_shown_again(add, model, qtbot):
