@@ -10,7 +10,8 @@ from napari_blindsound import __version__, methods
 
 HEAVY = ("torch", "zarr", "tifffile", "scipy", "dask", "numpy")
 COMMANDS = (
-    "demo", "run", "train", "denoise", "repeat", "inspect", "methods", "doctor",
+    "demo", "run", "train", "denoise", "batch", "repeat", "inspect", "methods",
+    "doctor",
 )  # fmt: skip
 
 

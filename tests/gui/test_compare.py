@@ -63,7 +63,7 @@ def tile_halves(widget):
 def test_it_says_what_was_taken_away(compare, clean, noise):
     compare.show()
     assert "once there is a preview" in compare.words.text()
-    compare.show(preview_of(clean, noise))
+    compare.show_preview(preview_of(clean, noise))
     words = compare.words.text()
     assert f"mean {noise.mean():.1f}, s.d. 12 counts" in words.replace("-0.0", "0.0")
     assert "no structure" in words
@@ -72,27 +72,27 @@ def test_it_says_what_was_taken_away(compare, clean, noise):
 
 def test_small_numbers_can_be_read(compare, clean, noise):
     compare.show()
-    compare.show(preview_of(clean * 0, noise / 4000 + 0.02))
+    compare.show_preview(preview_of(clean * 0, noise / 4000 + 0.02))
     assert "mean 0.02000, s.d. 0.0030 counts" in compare.words.text()
 
 
 def test_nothing_taken_away(compare, clean, noise):
     compare.show()
-    compare.show(preview_of(clean, noise * 0))
+    compare.show_preview(preview_of(clean, noise * 0))
     assert "mean 0.00, s.d. 0.0 counts" in compare.words.text()
 
 
 def test_it_fits_its_dock(compare, clean, noise):
     compare.show()
     empty = compare.sizeHint().height()
-    compare.show(preview_of(clean, noise))
+    compare.show_preview(preview_of(clean, noise))
     assert empty <= compare.sizeHint().height() <= 170
     assert compare.minimumSizeHint().width() <= 340
 
 
 def test_the_row_is_chosen(compare, qtbot, clean, noise):
     compare.show()
-    compare.show(preview_of(clean, noise))
+    compare.show_preview(preview_of(clean, noise))
     for row, said in ((25, "Row 25."), (5, "Row 120."), (None, "Row 120.")):
         compare.set_row(row)
         qtbot.waitUntil(
@@ -103,19 +103,19 @@ def test_the_row_is_chosen(compare, qtbot, clean, noise):
 def test_the_blend_that_is_shown_is_compared(compare, qtbot, clean, noise):
     compare.show()
     both = preview_of(clean, noise * 0, ends=2)
-    compare.show(both, 0.25)
+    compare.show_preview(both, 0.25)
     assert "mean -1.00" in compare.words.text()
-    compare.show(both, 1.0)
+    compare.show_preview(both, 1.0)
     qtbot.waitUntil(lambda: "mean -4.00" in compare.words.text(), timeout=20000)
 
 
 def test_structure_is_seen_and_noise_is_not(compare, qtbot, clean, noise):
     compare.show()
-    compare.show(preview_of(clean, noise))
+    compare.show_preview(preview_of(clean, noise))
     assert tile_halves(compare) == pytest.approx([127, 127], abs=8)
     noise[:, :130] += 8
     noise[:, 130:] -= 8
-    compare.show(preview_of(clean, noise))
+    compare.show_preview(preview_of(clean, noise))
     qtbot.waitUntil(lambda: "s.d. 14" in compare.words.text(), timeout=20000)
     left, right = tile_halves(compare)
     assert left > 150
@@ -124,7 +124,7 @@ def test_structure_is_seen_and_noise_is_not(compare, qtbot, clean, noise):
 
 def test_both_lines_and_the_tile_follow_the_palette(compare, qtbot, clean, noise):
     compare.show()
-    compare.show(preview_of(clean, noise))
+    compare.show_preview(preview_of(clean, noise))
     for ground, text in (("#202020", "#f0f0f0"), ("#f4f4f4", "#101010")):
         palette = QPalette()
         palette.setColor(QPalette.ColorRole.Window, QColor(ground))
@@ -145,7 +145,7 @@ def test_nothing_is_drawn_while_it_is_hidden(qtbot, clean, noise):
     compare.hide()
     outer.show()
     before = compare.words.text()
-    compare.show(preview_of(clean, noise))
+    compare.show_preview(preview_of(clean, noise))
     assert not compare.isVisible()
     assert compare.words.text() == before
     compare.setVisible(True)
@@ -154,7 +154,7 @@ def test_nothing_is_drawn_while_it_is_hidden(qtbot, clean, noise):
 
 def test_no_more_than_four_times_a_second(qtbot, compare, clean, noise):
     compare.show()
-    compare.show(preview_of(clean, noise))
+    compare.show_preview(preview_of(clean, noise))
     told = []
     for row in range(20, 60):
         compare.set_row(row)
@@ -165,7 +165,7 @@ def test_no_more_than_four_times_a_second(qtbot, compare, clean, noise):
 
 def test_a_preview_can_be_forgotten(compare, clean, noise):
     compare.show()
-    compare.show(preview_of(clean, noise))
+    compare.show_preview(preview_of(clean, noise))
     compare.clear()
     assert "once there is a preview" in compare.words.text()
 
@@ -173,16 +173,16 @@ def test_a_preview_can_be_forgotten(compare, clean, noise):
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (3, 1100), (5, 4)])
 def test_any_shape(compare, shape):
     compare.show()
-    compare.show(preview_of(np.zeros(shape), NOISE.normal(0, 3, shape)))
+    compare.show_preview(preview_of(np.zeros(shape), NOISE.normal(0, 3, shape)))
     assert "What was taken away" in compare.words.text()
 
 
 def test_pixels_that_are_no_numbers(compare, qtbot, clean, noise):
     compare.show()
     noise[:50] = np.nan
-    compare.show(preview_of(clean, noise))
+    compare.show_preview(preview_of(clean, noise))
     assert "s.d. 12" in compare.words.text()
     noise[:] = np.nan
-    compare.show(preview_of(clean, noise))
+    compare.show_preview(preview_of(clean, noise))
     qtbot.waitUntil(lambda: "no numbers" in compare.words.text(), timeout=20000)
     drawn(compare)

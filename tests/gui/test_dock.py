@@ -281,7 +281,6 @@ def test_closing_the_dock_while_training_frees_the_model(viewer, qtbot):
     qtbot.waitUntil(lambda: dock.session.training is not None, timeout=LONG)
     training = weakref.ref(dock.session.training)
     viewer.window.remove_dock_widget(shown)
-    dock.close()
     qtbot.waitUntil(lambda: not _threads(), timeout=5000)
     gc.collect()
     assert training() is None

@@ -5,23 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
-    QApplication,
     QFileDialog,
     QFrame,
     QHBoxLayout,
     QLabel,
     QPushButton,
     QVBoxLayout,
-    QWidget,
 )
 
 from napari_blindsound.gui.batch_bar import BatchBar
 from napari_blindsound.gui.batch_panel import BatchPanel
 from napari_blindsound.gui.batch_session import BatchSession
 from napari_blindsound.gui.batch_table import BatchTable
+from napari_blindsound.gui.closing import ClosingDock
 from napari_blindsound.gui.panel import Complaint
 from napari_blindsound.images.sorting import natural_order
 
@@ -29,19 +28,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import napari
-    from qtpy.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QShowEvent
+    from qtpy.QtGui import QDropEvent
 
     from napari_blindsound.images.layers import LayerData
     from napari_blindsound.recipe import Recipe
 
-_QUIT_SECONDS = 3.0
 _KINDS = (
     "Images (*.tif *.tiff *.tf2 *.tf8 *.btf *.png *.npy *.czi *.nd2 *.lif);;"
     "All files (*)"
 )
 
 
-class BatchDock(QWidget):
+class BatchDock(ClosingDock):
     """Drop files and folders, choose a model and a folder, start.
 
     Parameters
@@ -51,9 +49,9 @@ class BatchDock(QWidget):
     """
 
     def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:  # noqa: UP037
-        super().__init__()
-        self.viewer = napari_viewer
-        self.session = BatchSession()
+        session = BatchSession()
+        super().__init__(session.close)
+        self.viewer, self.session = napari_viewer, session
         self.table = BatchTable(self.session)
         self.panel = BatchPanel(self.session)
         self.bar = BatchBar(self.session)
@@ -89,7 +87,6 @@ class BatchDock(QWidget):
         whole.addWidget(self.complaint)
         whole.addWidget(self.bar)
         self.setMinimumWidth(340)
-        self.setAcceptDrops(True)
         go = QShortcut(QKeySequence("Ctrl+Return"), self)
         go.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         go.activated.connect(self.bar.start.click)
@@ -144,12 +141,6 @@ class BatchDock(QWidget):
         chosen = self.table.selectionModel()
         assert chosen is not None
         chosen.selectionChanged.connect(self._refresh_rows)
-        session = self.session
-        # Not a method of this widget: that is gone when this is told.
-        self.destroyed.connect(lambda: session.close())
-        app = QApplication.instance()
-        if app is not None:
-            app.aboutToQuit.connect(self._on_quit)
         self._refresh()
 
     def _refresh(self) -> None:
@@ -210,50 +201,9 @@ class BatchDock(QWidget):
             self._folder = str(Path(names[0]).parent)
             self.session.add([Path(name) for name in names])
 
-    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
-        """Take files and folders."""
-        data = event.mimeData() if event is not None else None
-        if event is not None and data is not None and data.hasUrls():
-            event.acceptProposedAction()
-
-    def dropEvent(self, event: QDropEvent | None) -> None:
+    def take(self, event: QDropEvent) -> None:
         """Add what was dropped."""
-        data = event.mimeData() if event is not None else None
-        if event is not None and data is not None:
-            event.acceptProposedAction()
+        data = event.mimeData()
+        if data is not None:
             local = [url.toLocalFile() for url in data.urls() if url.isLocalFile()]
             self.session.add(natural_order(map(Path, local)))
-
-    def event(self, event: QEvent | None) -> bool:
-        """End all work when napari takes this out of its dock."""
-        done = bool(super().event(event))
-        changed = event is not None and event.type() == QEvent.Type.ParentChange
-        if changed and self.parentWidget() is None:
-            QTimer.singleShot(0, self._end_if_closed)
-        return done
-
-    def showEvent(self, event: QShowEvent | None) -> None:
-        """Find out when the window that this is in gets closed."""
-        window = self.window()
-        if window is not None:
-            window.installEventFilter(self)
-        super().showEvent(event)
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """End all work when the window closes."""
-        if event is not None and event.type() == QEvent.Type.Close:
-            QTimer.singleShot(0, self._end_if_closed)
-        return bool(super().eventFilter(watched, event))
-
-    def closeEvent(self, event: QCloseEvent | None) -> None:
-        """End all work when the dock closes."""
-        self.session.close()
-        super().closeEvent(event)
-
-    def _end_if_closed(self) -> None:
-        window = self.window()
-        if window is None or not window.isVisible():
-            self.session.close()
-
-    def _on_quit(self) -> None:
-        self.session.close(_QUIT_SECONDS)

@@ -64,19 +64,16 @@ class Compare(QWidget):
         self._timer.timeout.connect(self._redraw)
         self.clear()
 
-    def show(self, preview: Preview | None = None, blend: float = 0.0) -> None:
-        """Compare another preview; without one, show the widget, as Qt's own.
+    def show_preview(self, preview: Preview, blend: float = 0.0) -> None:
+        """Compare another preview.
 
         Parameters
         ----------
-        preview : Preview, optional
+        preview : Preview
             The last one.
         blend : float
             Weight of the second of two estimates, 0 to 1.
         """
-        if preview is None:
-            super().show()
-            return
         if preview is not self._preview:
             self._preview, self._blend = preview, Blend(*preview.estimates)
         self._weight = blend

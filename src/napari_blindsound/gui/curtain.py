@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from psygnal import Signal
 
+from napari_blindsound.gui.view import pixel_at
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -149,11 +151,4 @@ class Curtain:
         return math.hypot(*slopes)
 
     def _pixel(self, source: Image, position: _Position) -> npt.NDArray[np.float64]:
-        """World coordinates as pixels of the source."""
-        place = np.array(position[-source.ndim :], dtype=float)
-        # The viewer may count in other units than the layer.
-        units = tuple(self._viewer.dims.units)[-source.ndim :]
-        for axis, (theirs, ours) in enumerate(zip(units, source.units, strict=True)):
-            if theirs != ours and theirs.is_compatible_with(ours):
-                place[axis] = ours.m_from(place[axis] * theirs)
-        return np.asarray(source.world_to_data(place), dtype=float)
+        return pixel_at(self._viewer, source, position)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QWidget
 
@@ -15,6 +15,7 @@ from napari_blindsound.gui.action_bar import ActionBar
 from napari_blindsound.gui.apply_panel import ApplyPanel
 from napari_blindsound.gui.applying import Applying
 from napari_blindsound.gui.check_panel import CheckPanel
+from napari_blindsound.gui.closing import ClosingDock
 from napari_blindsound.gui.data_panel import DataPanel
 from napari_blindsound.gui.dropping import paths_of
 from napari_blindsound.gui.fold import Fold
@@ -27,16 +28,15 @@ if TYPE_CHECKING:
 
     import napari
     from napari.layers import Image
-    from qtpy.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QShowEvent
+    from qtpy.QtGui import QDropEvent
 
     from napari_blindsound.gui.failure import Failure
     from napari_blindsound.gui.panel import Panel
 
-_QUIT_SECONDS = 3.0
 _MARKS = "①②③④"
 
 
-class DenoiseDock(QWidget):
+class DenoiseDock(ClosingDock):
     """Pick a stack, train, watch it clear up, apply.
 
     Parameters
@@ -45,9 +45,10 @@ class DenoiseDock(QWidget):
     """
 
     def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:  # noqa: UP037
-        super().__init__()
-        self.viewer = napari_viewer
-        self.session = Session()
+        session = Session()
+        super().__init__(session.close)
+        self.viewer, self.session = napari_viewer, session
+        self._is_ended = False
         self.data = DataPanel(self.session, napari_viewer)
         self.check = CheckPanel(self.session)
         self.train = TrainPanel(self.session)
@@ -106,7 +107,6 @@ class DenoiseDock(QWidget):
         whole.addWidget(scroll, 1)
         whole.addWidget(self.bar)
         self.setMinimumWidth(340)
-        self.setAcceptDrops(True)
         go = QShortcut(QKeySequence("Ctrl+Return"), self)
         go.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         go.activated.connect(self.bar.start.click)
@@ -122,12 +122,6 @@ class DenoiseDock(QWidget):
         self.applying.command_changed.connect(self.bar.show_command)
         for panel in self.panels:
             panel.remedied.connect(self._on_remedy)
-        session = self.session
-        # Not a method of this widget: that is gone when this is told.
-        self.destroyed.connect(lambda: session.close())
-        app = QApplication.instance()
-        if app is not None:
-            app.aboutToQuit.connect(self._on_quit)
         self._on_chosen()
         self._on_changed()
 
@@ -179,46 +173,17 @@ class DenoiseDock(QWidget):
         else:
             self.open(self.data)
 
-    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
-        """Take files."""
-        data = event.mimeData() if event is not None else None
-        if event is not None and data is not None and data.hasUrls():
-            event.acceptProposedAction()
-
-    def dropEvent(self, event: QDropEvent | None) -> None:
+    def take(self, event: QDropEvent) -> None:
         """Open what was dropped as one image."""
-        data = event.mimeData() if event is not None else None
-        if event is not None and data is not None:
+        data = event.mimeData()
+        if data is not None:
             self.data.open_paths(paths_of(data))
-            event.acceptProposedAction()
 
-    def showEvent(self, event: QShowEvent | None) -> None:
-        """Find out when the window that this is in gets closed."""
-        window = self.window()
-        if window is not None:
-            window.installEventFilter(self)
-        super().showEvent(event)
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """End all work when the window closes."""
-        if event is not None and event.type() == QEvent.Type.Close:
-            QTimer.singleShot(0, self._end_if_closed)
-        return bool(super().eventFilter(watched, event))
-
-    def closeEvent(self, event: QCloseEvent | None) -> None:
-        """End all work when the dock closes."""
-        self._end()
-        super().closeEvent(event)
-
-    def _end_if_closed(self) -> None:
-        window = self.window()
-        if window is None or not window.isVisible():
-            self._end()
-
-    def _end(self) -> None:
-        self.looking.close()
-        self.applying.close()
-        self.session.close()
-
-    def _on_quit(self) -> None:
-        self.session.close(_QUIT_SECONDS)
+    def end(self) -> None:
+        """End all work, and let go of the viewer."""
+        if not self._is_ended:
+            self._is_ended = True
+            self.looking.close()
+            self.applying.close()
+            self.data.shut_down()
+        super().end()

@@ -60,6 +60,8 @@ def like(
     settings = {key: state[key] for key in _LIKE if key in state}
     # napari does not give the colormap back as it takes it.
     settings["colormap"] = layer.colormap
+    # Said, or an image of three columns would be taken for a color picture.
+    settings["rgb"] = False
     if offset is not None:
         settings["translate"] = position(layer, offset)
     return {**settings, "name": name}

@@ -9,7 +9,7 @@ from qtpy.QtCore import QObject, QTimer
 from napari_blindsound.gui.curtain import Curtain
 from napari_blindsound.gui.live import Preview, Request
 from napari_blindsound.gui.preview_layer import PreviewLayer
-from napari_blindsound.gui.view import looked_at
+from napari_blindsound.gui.view import looked_at, pixel_at
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -90,6 +90,7 @@ class Looking(QObject):
         curtain, self._curtain = self._curtain, None
         preview, self.preview = self.preview, None
         self._last = None
+        self._panel.compare.clear()
         if curtain is not None:
             curtain.remove()
         if preview is not None:
@@ -112,7 +113,7 @@ class Looking(QObject):
     def _on_mouse(self, _viewer: Viewer, event: Event) -> None:
         """Draw the profile of the row under the mouse."""
         if self._source is not None and self._panel.compare.isVisible():
-            place = self._source.world_to_data(event.position)
+            place = pixel_at(self._viewer, self._source, event.position)
             self._panel.compare.set_row(round(place[self._axes.index("Y")]))
 
     def _on_moved(self) -> None:
@@ -142,7 +143,7 @@ class Looking(QObject):
         self.preview.set_blend(self._panel.blend_weight)
         self.preview.show(preview)
         self._on_curtained(self._panel.curtain_at)
-        self._panel.compare.show(preview, self._panel.blend_weight)
+        self._panel.compare.show_preview(preview, self._panel.blend_weight)
 
     def _on_removed(self) -> None:
         """The user took the preview layer away: no more of them."""
@@ -153,7 +154,7 @@ class Looking(QObject):
         if self.preview is not None:
             self.preview.set_blend(weight)
         if self._last is not None:
-            self._panel.compare.show(self._last, weight)
+            self._panel.compare.show_preview(self._last, weight)
 
     def _on_curtained(self, fraction: float | None) -> None:
         if self.preview is None or self._last is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, ClassVar
 
 from qtpy.QtCore import Qt, Signal
@@ -87,10 +88,11 @@ class Complaint(QWidget):
         self.setVisible(failure is not None)
         if failure is None:
             return
-        palette = self.label.palette()
-        palette.setColor(QPalette.ColorRole.WindowText, alarm(self.palette()))
-        self.label.setPalette(palette)
-        self.label.setText(failure.message)
+        # napari's style sheet outdoes the palette, but not what the text itself says.
+        color = alarm(self.palette()).name()
+        self.label.setText(
+            f'<span style="color:{color}">{escape(failure.message)}</span>'
+        )
         self.button.setText(failure.remedy or "")
         self.button.setVisible(failure.remedy is not None)
 

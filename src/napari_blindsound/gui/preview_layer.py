@@ -203,7 +203,7 @@ class PreviewLayer:
                 "blending": "translucent_no_depth",
                 "rgb": False,
                 "multiscale": False,
-                "metadata": {KEY: {"preview": True}},
+                "metadata": {KEY: {"role": "preview"}},
             },
         )
         layer.contrast_limits_range = source.contrast_limits_range

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
     from napari.layers import Image
     from napari.viewer import Viewer
 
@@ -74,7 +77,7 @@ def looked_at(viewer: Viewer, layer: Image, axes: str) -> Look | None:
     if {axes[axis] for axis in displayed if -axis <= len(axes)} != {"Y", "X"}:
         return None
     shape = (layer.data[0] if layer.multiscale else layer.data).shape
-    point = np.round(layer.world_to_data(viewer.dims.point[-layer.ndim :])).astype(int)
+    point = np.round(pixel_at(viewer, layer, viewer.dims.point)).astype(int)
     corners = np.asarray(layer.corner_pixels, dtype=float)
     if layer.multiscale:
         corners = corners * np.asarray(layer.downsample_factors[layer.data_level])
@@ -89,6 +92,19 @@ def looked_at(viewer: Viewer, layer: Image, axes: str) -> Look | None:
             return None
         region.append(slice(low, high))
     return Look(tuple(region))
+
+
+def pixel_at(
+    viewer: Viewer, layer: Image, position: Sequence[float] | npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """World coordinates of a viewer as pixels of a layer."""
+    place = np.array(position[-layer.ndim :], dtype=float)
+    # The viewer may count in other units than the layer.
+    units = tuple(viewer.dims.units)[-layer.ndim :]
+    for axis, (theirs, ours) in enumerate(zip(units, layer.units, strict=True)):
+        if theirs != ours and theirs.is_compatible_with(ours):
+            place[axis] = ours.m_from(place[axis] * theirs)
+    return np.asarray(layer.world_to_data(place), dtype=float)
 
 
 def _middle(part: slice, count: int) -> slice:
