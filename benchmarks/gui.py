@@ -186,7 +186,7 @@ def large(
     wait(lambda: dock.data.layer is None)
     dock.data.open_paths([path])
     wait(lambda: dock.session.data is not None and dock.session.pace is not None)
-    dock.train.preview.setChecked(False)
+    dock.train.seen.preview.setChecked(False)
     dock.apply.lazy.click()
     live(1)
     beat = Heartbeat()

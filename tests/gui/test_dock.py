@@ -157,9 +157,9 @@ def test_preview_clears_up_what_is_looked_at(dock, viewer, qtbot):
     assert preview.colormap.name == layer.colormap.name
     np.testing.assert_allclose(preview.contrast_limits, layer.contrast_limits)
     assert viewer.layers.index(preview) == viewer.layers.index(layer) + 1
-    dock.train.curtain.setChecked(True)
+    dock.train.seen.curtain.setChecked(True)
     assert preview.data.shape[1] < 128
-    dock.train.blend.setValue(0)
+    dock.train.seen.blend.setValue(0)
     qtbot.waitUntil(lambda: len(dock.looking._last.estimates) == 2, timeout=LONG)
     dock.bar.pause.click()
     assert dock.session.state is State.PAUSED
@@ -167,7 +167,7 @@ def test_preview_clears_up_what_is_looked_at(dock, viewer, qtbot):
     dock.bar.stop.click()
     qtbot.waitUntil(lambda: dock.session.state is State.TRAINED, timeout=LONG)
     assert dock.session.model().blend == 0
-    dock.train.preview.setChecked(False)
+    dock.train.seen.preview.setChecked(False)
     qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=5000)
 
 

@@ -54,7 +54,7 @@ class DenoiseDock(ClosingDock):
         self.train = TrainPanel(self.session)
         self.apply = ApplyPanel(self.session)
         self.bar = ActionBar(self.session)
-        self.looking = Looking(napari_viewer, self.session, self.train)
+        self.looking = Looking(napari_viewer, self.session, self.train.seen)
         self.applying = Applying(napari_viewer, self.session, self.data, self.apply)
         self._state = self.session.state
         self._build()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_blindsound.gui.session import Session
-    from napari_blindsound.gui.train_panel import TrainPanel
+    from napari_blindsound.gui.view_controls import ViewControls
 
 _REST_MS = 60  # the viewer has come to rest for so long
 
@@ -29,11 +29,11 @@ class Looking(QObject):
     ----------
     viewer : Viewer
     session : Session
-    panel : TrainPanel
+    panel : ViewControls
         Says how a preview is wanted.
     """
 
-    def __init__(self, viewer: Viewer, session: Session, panel: TrainPanel) -> None:
+    def __init__(self, viewer: Viewer, session: Session, panel: ViewControls) -> None:
         super().__init__(panel)
         self._viewer, self._session, self._panel = viewer, session, panel
         self._source: Image | None = None

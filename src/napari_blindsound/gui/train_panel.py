@@ -6,29 +6,26 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, cast
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import (
-    QCheckBox,
     QComboBox,
     QDoubleSpinBox,
     QFormLayout,
     QHBoxLayout,
     QLabel,
     QLineEdit,
-    QPushButton,
-    QSlider,
     QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_blindsound.gui.compare import Compare
 from napari_blindsound.gui.curve import LossCurve
 from napari_blindsound.gui.fold import Fold
 from napari_blindsound.gui.form import ConfigForm
 from napari_blindsound.gui.live import Quality
 from napari_blindsound.gui.panel import Panel
 from napari_blindsound.gui.plan import DEFAULT_SECONDS
+from napari_blindsound.gui.view_controls import ViewControls
 from napari_blindsound.training.events import Progress
 
 if TYPE_CHECKING:
@@ -40,7 +37,6 @@ _UNITS = {
     "steps": "steps",
     "preset": "preset's steps",
 }
-_SLIDER = 1000  # positions of a slider from 0 to 1
 # Of every method; those of one method are folded away with the rest.
 _SHOWN = ("width", "depth", "patch", "batch")
 
@@ -50,19 +46,12 @@ class TrainPanel(Panel):
 
     Attributes
     ----------
-    looked : Signal
-        The preview is wanted, or wanted otherwise.
-    blended : Signal
-        Weight of the second of the method's ends.
-    curtained : Signal
-        Position of the curtain as a fraction of what is visible, None for no curtain.
+    seen : ViewControls
+        How the preview is shown.
     """
 
     step = "train"
     title = "Train"
-    looked = Signal()
-    blended = Signal(object)
-    curtained = Signal(object)
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -78,33 +67,11 @@ class TrainPanel(Panel):
         )
         self.body.addWidget(self.curve)
         self.body.addWidget(self.quality)
-        self._build_view()
-        self._ends: tuple[str, str] | None = None
+        self.seen = ViewControls(session)
+        self.body.addWidget(self.seen)
         session.events.progressed.connect(self._on_progress)
         self._fill_methods()
         self.refresh()
-
-    @property
-    def wants_preview(self) -> bool:
-        """Whether what is looked at shall be denoised."""
-        return self.preview.isChecked()
-
-    @property
-    def wants_ends(self) -> bool:
-        """Whether both ends are needed: the slider is not at the second one."""
-        return self._ends is not None and self.blend.value() < _SLIDER
-
-    @property
-    def blend_weight(self) -> float:
-        """Weight of the second of the method's ends."""
-        return self.blend.value() / _SLIDER
-
-    @property
-    def curtain_at(self) -> float | None:
-        """Position of the curtain, None without one."""
-        if not self.curtain.isChecked():
-            return None
-        return self.curtain_slider.value() / _SLIDER
 
     def summary(self) -> str:
         """Method and preset, and how good it has become."""
@@ -124,17 +91,13 @@ class TrainPanel(Panel):
             control.setEnabled(is_idle and bool(self.session.methods))
         self.settings.setEnabled(is_idle)
         self._show_plan()
-        self._show_ends()
+        model = self.session.denoiser
+        self.seen.show_ends(model.method if model is not None else self._method)
 
     def begin(self) -> None:
         """Forget the curve: another training begins."""
         self.curve.clear()
         self.quality.clear()
-
-    def show_curtain(self, fraction: float) -> None:
-        """Follow the curtain that was dragged in the viewer."""
-        with QSignalBlocker(self.curtain_slider):
-            self.curtain_slider.setValue(round(fraction * _SLIDER))
 
     def _build_choice(self) -> None:
         self.method, self.preset = QComboBox(), QComboBox()
@@ -189,47 +152,6 @@ class TrainPanel(Panel):
         whole.addLayout(rows)
         self.settings = content
         self.body.addWidget(Fold("More settings", content))
-
-    def _build_view(self) -> None:
-        self.blend = _slider(
-            "Mix the method's two estimates in the preview, and in all that is applied"
-        )
-        self._ends_labels = QLabel(), QLabel()
-        self.blend_reset = QPushButton("as trained")
-        self.blend_reset.setToolTip("Back to the mix that the training used")
-        row = QHBoxLayout()
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self._ends_labels[0])
-        row.addWidget(self.blend, 1)
-        row.addWidget(self._ends_labels[1])
-        row.addWidget(self.blend_reset)
-        self._blend_row = QWidget()
-        self._blend_row.setLayout(row)
-        self.preview = QCheckBox("preview what I look at")
-        self.preview.setToolTip("Denoise the visible part of the plane as it trains")
-        self.preview.setChecked(True)
-        self.curtain = QCheckBox("curtain")
-        self.curtain.setToolTip(
-            "Noisy on the left, denoised on the right of a line that can be dragged in "
-            "the viewer, or moved by the slider"
-        )
-        self.curtain_slider = _slider("Where the curtain hangs")
-        second = QHBoxLayout()
-        second.addWidget(self.preview)
-        second.addWidget(self.curtain)
-        second.addWidget(self.curtain_slider, 1)
-        self.compare = Compare()
-        self.compare_fold = Fold("Line profile and what was taken away", self.compare)
-        self.body.addWidget(self._blend_row)
-        self.body.addLayout(second)
-        self.body.addWidget(self.compare_fold)
-        self.blend.setValue(_SLIDER)
-        self.curtain_slider.setValue(_SLIDER // 2)
-        self.blend.valueChanged.connect(self._on_blend)
-        self.blend_reset.clicked.connect(self._reset_blend)
-        self.preview.toggled.connect(lambda _: self.looked.emit())
-        self.curtain.toggled.connect(self._on_curtain)
-        self.curtain_slider.valueChanged.connect(self._on_curtain)
 
     def _fill_methods(self) -> None:
         self._offered = list(self.session.methods)
@@ -335,26 +257,7 @@ class TrainPanel(Panel):
                 self.quality.setText("not better than the noisy image yet")
                 return
             self.curve.add_quality(event.step, event.gain)
-            self.quality.setText(
-                f"estimated {event.gain:+.1f} dB by denoising"
-            )
-
-    def _on_blend(self) -> None:
-        if self._ends is None:
-            return
-        weight = self.blend_weight
-        self.session.set_blend(None if weight == 1 else weight)
-        self.blended.emit(weight)
-        self.looked.emit()
-
-    def _reset_blend(self) -> None:
-        model = self.session.denoiser
-        weight = model.trained_blend if model is not None else None
-        self.blend.setValue(_SLIDER if weight is None else round(weight * _SLIDER))
-
-    def _on_curtain(self) -> None:
-        self.curtain_slider.setVisible(self.curtain.isChecked())
-        self.curtained.emit(self.curtain_at)
+            self.quality.setText(f"estimated {event.gain:+.1f} dB by denoising")
 
     def _show_plan(self) -> None:
         """Follow a plan that was set from elsewhere, such as a remedy's button."""
@@ -362,24 +265,3 @@ class TrainPanel(Panel):
         with QSignalBlocker(self.device), QSignalBlocker(self.seed):
             self.device.setText(plan.device)
             self.seed.setValue(plan.seed)
-
-    def _show_ends(self) -> None:
-        model = self.session.denoiser
-        method = model.method if model is not None else self._method
-        ends = method.ends if method is not None else None
-        if ends != self._ends:
-            self._ends = ends
-            for label, word in zip(self._ends_labels, ends or ("", ""), strict=True):
-                label.setText(word)
-        self._blend_row.setVisible(ends is not None)
-        self.blend_reset.setEnabled(model is not None)
-        self.curtain_slider.setVisible(self.curtain.isChecked())
-
-
-def _slider(tip: str) -> QSlider:
-    slider = QSlider(Qt.Orientation.Horizontal)
-    slider.setRange(0, _SLIDER)
-    slider.setPageStep(_SLIDER // 10)
-    slider.setSingleStep(_SLIDER // 100)
-    slider.setToolTip(tip)
-    return slider
