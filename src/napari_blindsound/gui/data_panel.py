@@ -27,7 +27,7 @@ from napari_blindsound.gui.layers import channel_of, files_of
 from napari_blindsound.gui.panel import Panel
 from napari_blindsound.gui.ranges import RangeRow
 from napari_blindsound.gui.region import RegionRow
-from napari_blindsound.gui.worker import Worker
+from napari_blindsound.gui.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +76,7 @@ class DataPanel(Panel):
         super().__init__(session)
         self._followed: weakref.ref[Image] | None = None
         self._found: Found | None = None
-        self._worker: Worker | None = None
+        self._workers = Workers()
         self._due = _Due.NOTHING
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -160,7 +160,7 @@ class DataPanel(Panel):
         self.region.disconnect_viewer()
         self._follow(None)
         self.zone.stop(seconds)
-        self._stop(seconds)
+        self._workers.close(seconds)
 
     def _lay_out(self) -> None:
         self._form.setContentsMargins(0, 0, 0, 0)
@@ -268,7 +268,7 @@ class DataPanel(Panel):
     def _find(self) -> None:
         """Find the image behind the layer, in a thread where it is in a file."""
         layer = self.layer
-        self._stop()
+        self._workers.drop("main")
         self._show_found(None)
         try:
             shown = None if layer is None else as_shown(layer, self.axes_row.letters)
@@ -283,30 +283,21 @@ class DataPanel(Panel):
         if found is None:
             # Until it is known, nobody shall train on what was chosen before.
             self._tell()
-            worker = Worker(partial(find, shown, files_of(layer), channel_of(layer)))
-            self._worker = worker
-            worker.yielded.connect(partial(self._on_found, worker))
-            worker.failed.connect(partial(self._on_failed, worker))
-            worker.start()
+            self._workers.run(
+                "main",
+                partial(find, shown, files_of(layer), channel_of(layer)),
+                self._on_found,
+                on_failed=lambda error: self.session.fail(error, self.step),
+                on_finished=lambda: None,
+            )
         else:
             self._show_found(found)
             self._tell()
 
-    def _on_found(self, worker: Worker, found: Found) -> None:
-        if worker is self._worker:
-            self._show_found(found)
-            self._due = max(self._due, _Due.CHANNEL)
-            self._settle()
-
-    def _on_failed(self, worker: Worker, error: BaseException) -> None:
-        if worker is self._worker:
-            self.session.fail(error, self.step)
-
-    def _stop(self, seconds: float = 0.0) -> None:
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.stop()
-            worker.join(seconds)
+    def _on_found(self, found: Found) -> None:
+        self._show_found(found)
+        self._due = max(self._due, _Due.CHANNEL)
+        self._settle()
 
     def _tell(self) -> None:
         """Give the session what is chosen now."""

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 from napari_blindsound.errors import BlindsoundError
 from napari_blindsound.gui.combo import Combo
 from napari_blindsound.gui.dropping import Opened, Several, model_of, open_dropped
-from napari_blindsound.gui.worker import Worker
+from napari_blindsound.gui.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,7 @@ class DropZone(QFrame):
     def __init__(self, viewer: ViewerModel, content: QWidget) -> None:
         super().__init__()
         self._viewer = viewer
-        self._worker: Worker | None = None
+        self._workers = Workers()
         self._folder = ""
         self._images: weakref.WeakKeyDictionary[Image, Opened]
         self._images = weakref.WeakKeyDictionary()
@@ -96,11 +96,13 @@ class DropZone(QFrame):
             return
         name = paths[0].name if len(paths) == 1 else f"{len(paths)} files"
         self.said.emit(f"opening {name}…")
-        worker = Worker(partial(open_dropped, tuple(paths)))
-        self._worker = worker
-        worker.yielded.connect(partial(self._on_event, worker))
-        worker.failed.connect(partial(self._on_failed, worker))
-        worker.start()
+        self._workers.run(
+            "main",
+            partial(open_dropped, tuple(paths)),
+            self._on_event,
+            on_failed=self._on_failed,
+            on_finished=lambda: None,
+        )
 
     def image_of(self, layer: Image) -> Opened | None:
         """What was opened to make a layer, None if that was not here."""
@@ -112,10 +114,7 @@ class DropZone(QFrame):
 
     def stop(self, seconds: float = 0.0) -> None:
         """Open it no longer; wait for the thread so long."""
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.stop()
-            worker.join(seconds)
+        self._workers.close(seconds)
 
     def _buttons(self) -> QHBoxLayout:
         files, folder = QPushButton("Open files…"), QPushButton("Open folder…")
@@ -149,19 +148,16 @@ class DropZone(QFrame):
     def _on_several(self, index: int) -> None:
         self.open_paths([Path(self.several.itemData(index))])
 
-    def _on_event(self, worker: Worker, event: object) -> None:
-        if worker is not self._worker:
-            return
+    def _on_event(self, event: Opened | Several) -> None:
         self.said.emit("")
         if isinstance(event, Several):
             self._offer(event)
-        elif isinstance(event, Opened):
+        else:
             self._show(event)
 
-    def _on_failed(self, worker: Worker, error: BaseException) -> None:
-        if worker is self._worker:
-            self.said.emit("")
-            self.failed.emit(error)
+    def _on_failed(self, error: BaseException) -> None:
+        self.said.emit("")
+        self.failed.emit(error)
 
     def _offer(self, event: Several) -> None:
         self.several.clear()
