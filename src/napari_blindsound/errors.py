@@ -19,6 +19,18 @@ class ImageFormatError(BlindsoundError, ValueError):
     """The file is not a readable image, or one this package does not denoise."""
 
 
+class SeveralImagesError(ImageFormatError):
+    """The file holds several images, and none of them was chosen.
+
+    Attributes
+    ----------
+    labels : tuple of str
+        What there is, in the order in which images are counted.
+    """
+
+    labels: tuple[str, ...] = ()
+
+
 class AxesError(BlindsoundError, ValueError):
     """The axes are unknown, or do not fit the array."""
 

@@ -285,6 +285,27 @@ def test_kinds_of_a_data_set_are_chosen_among(panel, viewer, qtbot, tmp_path):
     assert not panel.zone.several.isVisible()
 
 
+def test_images_of_a_file_are_chosen_among(panel, viewer, qtbot, tmp_path):
+    path = tmp_path / "two.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as file:
+        for frames in (2, 3):
+            file.write(counts((frames, 64, 64)), metadata={"axes": "TYX"})
+    panel.open_paths([path])
+    qtbot.waitUntil(panel.zone.several.isVisible, timeout=LONG)
+    panel.zone.several.setCurrentIndex(1)
+    panel.zone.several.activated.emit(1)
+    data = chosen(qtbot, panel)
+    assert (data.image.shape, data.number) == ((3, 64, 64), 1)
+    assert data.paths == (str(path),)
+    set_axis(panel, 0, "Z")
+    qtbot.waitUntil(
+        lambda: panel.session.data is not None and panel.session.data.axes == "ZYX",
+        timeout=LONG,
+    )
+    data = panel.session.data
+    assert (data.image.shape, data.number) == ((3, 64, 64), 1)
+
+
 def test_a_model_is_passed_on(panel, qtbot):
     dropped = []
     panel.model_dropped.connect(dropped.append)

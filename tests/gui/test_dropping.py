@@ -26,8 +26,8 @@ def counts(shape, seed=0):
     return np.random.default_rng(seed).poisson(20, shape).astype(np.uint16)
 
 
-def opened(*paths):
-    [event] = open_dropped(list(paths), threading.Event())
+def opened(*paths, number=None):
+    [event] = open_dropped(list(paths), number, threading.Event())
     return event
 
 
@@ -126,9 +126,25 @@ def test_of_several_kinds_of_images_one_is_to_be_chosen(tmp_path):
     write_views(tmp_path, "Confocal_FISH", "TwoPhoton_MICE")
     event = opened(tmp_path)
     assert isinstance(event, Several)
-    assert [path.name for path in event.paths] == ["Confocal_FISH", "TwoPhoton_MICE"]
-    chosen = opened(event.paths[1])
+    labels = [option.label for option in event.options]
+    assert labels == ["Confocal_FISH", "TwoPhoton_MICE"]
+    chosen = opened(event.options[1].path)
     assert chosen.volume.shape == (2, 16, 16)
+
+
+def test_of_several_images_in_a_file_one_is_to_be_chosen(tmp_path):
+    path = tmp_path / "two.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as file:
+        for side in (16, 24):
+            file.write(counts((side, side)), metadata={"axes": "YX"})
+    event = opened(path)
+    assert isinstance(event, Several)
+    assert [option.number for option in event.options] == [0, 1]
+    assert "(24, 24)" in event.options[1].label
+    chosen = opened(path, number=1)
+    assert (chosen.volume.shape, chosen.number) == ((24, 24), 1)
+    [(_, meta, _)] = chosen.layer_data
+    assert meta["metadata"][KEY]["image"] == 1
 
 
 def test_a_root_with_one_kind_opens(tmp_path):
@@ -182,4 +198,4 @@ def test_nothing_is_told_once_stopped(tmp_path):
     paths, _ = write_frames(tmp_path / "frames", 3)
     stop = threading.Event()
     stop.set()
-    assert list(open_dropped(paths, stop)) == []
+    assert list(open_dropped(paths, None, stop)) == []

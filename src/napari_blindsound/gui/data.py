@@ -32,6 +32,8 @@ class Data:
         in memory.
     axes : str, optional
         What the user said of the axes, where the file does not.
+    number : int, optional
+        Which image of the file, where it holds several.
     channel : int, optional
         The one to denoise; all if not given.
     joint : bool
@@ -45,6 +47,7 @@ class Data:
     shown_channel: int | None = None
     paths: tuple[str, ...] = ()
     axes: str | None = None
+    number: int | None = None
     channel: int | None = None
     joint: bool = False
     ranges: Mapping[str, slice] = field(default_factory=dict)

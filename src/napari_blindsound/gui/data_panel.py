@@ -23,7 +23,7 @@ from napari_blindsound.gui.finding import (
     read_already,
 )
 from napari_blindsound.gui.layer_choice import LayerChoice
-from napari_blindsound.gui.layers import channel_of, files_of
+from napari_blindsound.gui.layers import channel_of, files_of, number_of
 from napari_blindsound.gui.panel import Panel
 from napari_blindsound.gui.ranges import RangeRow
 from napari_blindsound.gui.region import RegionRow
@@ -285,7 +285,9 @@ class DataPanel(Panel):
             self._tell()
             self._workers.run(
                 "main",
-                partial(find, shown, files_of(layer), channel_of(layer)),
+                partial(
+                    find, shown, files_of(layer), channel_of(layer), number_of(layer)
+                ),
                 self._on_found,
                 on_failed=lambda error: self.session.fail(error, self.step),
                 on_finished=lambda: None,
@@ -310,6 +312,7 @@ class DataPanel(Panel):
                 shown_channel=found.channel,
                 paths=found.paths,
                 axes=found.axes,
+                number=found.number,
                 channel=self.channels.channel,
                 joint=self.channels.joint,
                 ranges=self._ranges(),

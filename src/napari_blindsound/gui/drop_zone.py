@@ -21,7 +21,13 @@ from qtpy.QtWidgets import (
 
 from napari_blindsound.errors import BlindsoundError
 from napari_blindsound.gui.combo import Combo
-from napari_blindsound.gui.dropping import Opened, Several, model_of, open_dropped
+from napari_blindsound.gui.dropping import (
+    Opened,
+    Option,
+    Several,
+    model_of,
+    open_dropped,
+)
 from napari_blindsound.gui.workers import Workers
 
 if TYPE_CHECKING:
@@ -67,13 +73,14 @@ class DropZone(QFrame):
         self._viewer = viewer
         self._workers = Workers()
         self._folder = ""
+        self._options: tuple[Option, ...] = ()
         self._images: weakref.WeakKeyDictionary[Image, Opened]
         self._images = weakref.WeakKeyDictionary()
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         self.several = Combo()
-        self.several.setPlaceholderText("several kinds of images: choose one")
-        self.several.setToolTip("The folder holds several kinds of images")
+        self.several.setPlaceholderText("several images: choose one")
+        self.several.setToolTip("There are several images: choose the one to open")
         self.several.activated.connect(self._on_several)
         self.several.hide()
         column = QVBoxLayout(self)
@@ -82,8 +89,16 @@ class DropZone(QFrame):
         column.addLayout(self._buttons())
         column.addWidget(self.several)
 
-    def open_paths(self, paths: Sequence[Path]) -> None:
-        """Open files or a folder as one image; a later call takes the place of this."""
+    def open_paths(self, paths: Sequence[Path], number: int | None = None) -> None:
+        """Open files or a folder as one image; a later call takes the place of this.
+
+        Parameters
+        ----------
+        paths : sequence of Path
+            At least one.
+        number : int, optional
+            Which image of a file that holds several.
+        """
         self.several.hide()
         self.stop()
         try:
@@ -98,7 +113,7 @@ class DropZone(QFrame):
         self.said.emit(f"opening {name}…")
         self._workers.run(
             "main",
-            partial(open_dropped, tuple(paths)),
+            partial(open_dropped, tuple(paths), number),
             self._on_event,
             on_failed=self._on_failed,
             on_finished=lambda: None,
@@ -146,7 +161,8 @@ class DropZone(QFrame):
             self.open_paths([Path(name) for name in names])
 
     def _on_several(self, index: int) -> None:
-        self.open_paths([Path(self.several.itemData(index))])
+        option = self._options[index]
+        self.open_paths([option.path], option.number)
 
     def _on_event(self, event: Opened | Several) -> None:
         self.said.emit("")
@@ -161,8 +177,8 @@ class DropZone(QFrame):
 
     def _offer(self, event: Several) -> None:
         self.several.clear()
-        for path in event.paths:
-            self.several.addItem(path.name, str(path))
+        self._options = event.options
+        self.several.addItems([option.label for option in event.options])
         self.several.setCurrentIndex(-1)
         self.several.show()
         self.several.setFocus()

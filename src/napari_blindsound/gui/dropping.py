@@ -15,6 +15,7 @@ from napari_blindsound.errors import (
     AxesError,
     DataError,
     ImageFormatError,
+    SeveralImagesError,
 )
 from napari_blindsound.images.fmdd import find_fmdd
 from napari_blindsound.images.frames import SUFFIXES, find_frames, frame_kind
@@ -51,25 +52,45 @@ class Opened:
         What the file says of its axes, None if nothing.
     layer_data : tuple of LayerData
         What shows it in a viewer, one layer a channel.
+    number : int, optional
+        Which image of the file, where it holds several.
     """
 
     volume: Volume
     paths: tuple[str, ...]
     axes: str | None
     layer_data: tuple[LayerData, ...]
+    number: int | None = None
+
+
+@dataclass(frozen=True)
+class Option:
+    """One of several images.
+
+    Parameters
+    ----------
+    label : str
+    path : Path
+    number : int, optional
+        Which image of the file.
+    """
+
+    label: str
+    path: Path
+    number: int | None = None
 
 
 @dataclass(frozen=True)
 class Several:
-    """A folder of several images, whose noise differs: one has to be chosen.
+    """Several images, of which one has to be chosen.
 
     Parameters
     ----------
-    paths : tuple of Path
-        What can be opened.
+    options : tuple of Option
+        The images of a file, or the folders below one.
     """
 
-    paths: tuple[Path, ...]
+    options: tuple[Option, ...]
 
 
 def paths_of(mime: QMimeData) -> list[Path]:
@@ -94,7 +115,7 @@ def model_of(paths: Sequence[Path]) -> Path | None:
 
 
 def open_dropped(
-    paths: Sequence[Path], stop: threading.Event
+    paths: Sequence[Path], number: int | None, stop: threading.Event
 ) -> Iterator[Opened | Several]:
     """Open what was dropped as one lazy image.
 
@@ -103,6 +124,8 @@ def open_dropped(
     paths : sequence of Path
         An image, a folder of frames, an OME-Zarr, a folder of the FMDD data set, or
         the frames of one stack.
+    number : int or None
+        Which image of the file, where it holds several.
     stop : threading.Event
         Nothing is yielded after it was set.
 
@@ -120,27 +143,38 @@ def open_dropped(
     DataError
         If frames differ, or the values are no intensities.
     """
-    several = _several(paths)
-    if several is not None:
-        yield several
-        return
-    source = _source(paths)
-    volume, axes = _opened(source)
+    found: Opened | Several | None = _kinds(paths)
+    if found is None:
+        source = _source(paths)
+        try:
+            found = _open(source, number)
+        except SeveralImagesError as error:
+            labels = enumerate(error.labels)
+            found = Several(tuple(Option(text, source[0], n) for n, text in labels))
+    if not stop.is_set():
+        yield found
+
+
+def _open(source: list[Path], number: int | None) -> Opened:
+    volume, axes = _opened(source, number)
     layer_data = volume_to_layers(volume) if axes else [_nameless(volume)]
     remembered = tuple(str(path) for path in source)
     for _, meta, _ in layer_data:
-        meta["metadata"][KEY]["paths"] = list(remembered)
-    if not stop.is_set():
-        yield Opened(volume, remembered, axes, tuple(layer_data))
+        ours = meta["metadata"][KEY]
+        ours["paths"] = list(remembered)
+        if number is not None:
+            ours["image"] = number
+    return Opened(volume, remembered, axes, tuple(layer_data), number)
 
 
-def _several(paths: Sequence[Path]) -> Several | None:
+def _kinds(paths: Sequence[Path]) -> Several | None:
     """Types of images below the root of the FMDD data set, each of its own noise."""
     root = paths[0]
     if len(paths) > 1 or not root.is_dir() or is_zarr(root) or find_frames(root):
         return None
     kinds = list(dict.fromkeys(view.type for view in find_fmdd(root)))
-    return Several(tuple(root / kind for kind in kinds)) if len(kinds) > 1 else None
+    options = tuple(Option(kind, root / kind) for kind in kinds)
+    return Several(options) if len(options) > 1 else None
 
 
 def _source(paths: Sequence[Path]) -> list[Path]:
@@ -194,14 +228,14 @@ def _is_frame(path: Path) -> bool:
     return True
 
 
-def _opened(source: list[Path]) -> tuple[Volume, str | None]:
+def _opened(source: list[Path], number: int | None) -> tuple[Volume, str | None]:
     """Image, and the axes that the file says it has."""
     what = source[0] if len(source) == 1 else source
     try:
         try:
-            volume = open_volume(what)
+            volume = open_volume(what, image=number)
         except AxesError as unknown:
-            return _opened_anyhow(what, unknown), None
+            return _opened_anyhow(what, number, unknown), None
     except DataError as error:
         if len(source) == 1 and not source[0].is_dir():
             raise
@@ -210,10 +244,12 @@ def _opened(source: list[Path]) -> tuple[Volume, str | None]:
     return volume, volume.axes.names
 
 
-def _opened_anyhow(what: Path | list[Path], unknown: AxesError) -> Volume:
+def _opened_anyhow(
+    what: Path | list[Path], number: int | None, unknown: AxesError
+) -> Volume:
     for letters in _ANY_AXES:
         try:
-            return open_volume(what, axes=letters)
+            return open_volume(what, axes=letters, image=number)
         except AxesError:
             continue
     raise unknown

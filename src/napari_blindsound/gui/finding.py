@@ -12,6 +12,7 @@ from napari_blindsound.gui.layers import (
     channel_of,
     files_of,
     reopened,
+    shape_of,
     volume_of,
 )
 from napari_blindsound.images.axes import AXIS_NAMES, axis_letter
@@ -42,6 +43,8 @@ class Found:
         What was opened; empty for an image in memory.
     axes : str, optional
         What has to be said of the axes to open it.
+    number : int, optional
+        Which image of the file it is, where there are several.
     """
 
     image: Volume
@@ -49,6 +52,7 @@ class Found:
     channel: int | None = None
     paths: tuple[str, ...] = ()
     axes: str | None = None
+    number: int | None = None
 
 
 def letters_of(layer: Image) -> list[str]:
@@ -65,6 +69,13 @@ def letters_of(layer: Image) -> list[str]:
     if not {"Y", "X"} & set(letters) and letters[-2:] == ["", ""]:
         letters[-2:] = ["Y", "X"]
     return letters
+
+
+def dimensions(layer: Image | None) -> tuple[tuple[int, ...], list[str]]:
+    """Sizes and letters of a layer's dimensions; none if there are too many."""
+    if layer is None or layer.ndim > MOST:
+        return (), []
+    return shape_of(layer), letters_of(layer)
 
 
 def as_shown(layer: Image, axes: str | None) -> Volume:
@@ -95,7 +106,11 @@ def as_shown(layer: Image, axes: str | None) -> Volume:
 
 
 def find(
-    shown: Volume, paths: tuple[str, ...], channel: int | None, stop: threading.Event
+    shown: Volume,
+    paths: tuple[str, ...],
+    channel: int | None,
+    number: int | None,
+    stop: threading.Event,
 ) -> Iterator[Found]:
     """Look for the file behind a layer; a work for a thread.
 
@@ -107,6 +122,8 @@ def find(
         Where it may come from.
     channel : int or None
         The one that it shows.
+    number : int or None
+        Which image of the file.
     stop : threading.Event
         Nothing is yielded after it was set.
 
@@ -115,14 +132,14 @@ def find(
     Found
         Once.
     """
-    same = reopened(shown, paths, channel)
+    same = reopened(shown, paths, channel, number)
     if stop.is_set():
         return
     names = shown.axes.names
     if same is None:
         yield Found(shown, names)
     else:
-        yield Found(same.volume, names, channel, paths, same.axes)
+        yield Found(same.volume, names, channel, paths, same.axes, number)
 
 
 def read_already(layer: Image, shown: Volume, opened: Opened | None) -> Found | None:
@@ -148,4 +165,6 @@ def read_already(layer: Image, shown: Volume, opened: Opened | None) -> Found | 
     if opened is None or opened.axes is None:
         return None
     said = opened.axes if channel is None else opened.axes.replace("C", "")
-    return Found(opened.volume, names, channel, paths) if said == names else None
+    if said != names:
+        return None
+    return Found(opened.volume, names, channel, paths, number=opened.number)

@@ -146,6 +146,12 @@ def channel_of(layer: Layer) -> int | None:
     return int(number) if number is not None else None
 
 
+def shape_of(layer: Image) -> tuple[int, ...]:
+    """Pixels along each axis of a layer, at full resolution, colors not counted."""
+    data = layer.data[0] if layer.multiscale else layer.data
+    return tuple(int(size) for size in data.shape[: layer.ndim])
+
+
 def files_of(layer: Layer) -> tuple[str, ...]:
     """Paths that a layer was opened from, several for a stack of dropped frames.
 
@@ -156,6 +162,12 @@ def files_of(layer: Layer) -> tuple[str, ...]:
         return tuple(str(path) for path in ours["paths"])
     path = file_of(layer)
     return () if path is None else (path,)
+
+
+def number_of(layer: Layer) -> int | None:
+    """Which image of its file a layer shows, None if the file has only one."""
+    number = (layer.metadata.get(KEY) or {}).get("image")
+    return int(number) if number is not None else None
 
 
 def role_of(layer: Layer) -> str | None:
@@ -181,7 +193,10 @@ class Reopened:
 
 
 def reopened(
-    shown: Volume, paths: Sequence[str], channel: int | None = None
+    shown: Volume,
+    paths: Sequence[str],
+    channel: int | None = None,
+    number: int | None = None,
 ) -> Reopened | None:
     """The file of a layer, opened lazily, if the layer still shows what is in it.
 
@@ -196,6 +211,8 @@ def reopened(
         Its file, or the frames that it was stacked from.
     channel : int, optional
         The one that the layer shows, where it shows one of several.
+    number : int, optional
+        Which image of the file, where it holds several.
 
     Returns
     -------
@@ -204,7 +221,7 @@ def reopened(
     """
     source = paths[0] if len(paths) == 1 else list(paths)
     try:
-        found = _opened_as(source, shown.axes.names, channel)
+        found = _opened_as(source, shown.axes.names, channel, number)
         volume = found.volume
         part = volume if channel is None else volume.select(C=channel)
         same = part.axes.names == shown.axes.names and _same_pixels(shown, part)
@@ -213,18 +230,20 @@ def reopened(
     return found if same else None
 
 
-def _opened_as(source: str | list[str], names: str, channel: int | None) -> Reopened:
+def _opened_as(
+    source: str | list[str], names: str, channel: int | None, number: int | None
+) -> Reopened:
     """Open a file with the axes of a layer, which may show one of its channels."""
     try:
-        volume = open_volume(source)
+        volume = open_volume(source, image=number)
     except AxesError:
-        return Reopened(open_volume(source, axes=names), names)
+        return Reopened(open_volume(source, axes=names, image=number), names)
     if channel is not None:
         at = volume.axes.index("C")
         names = f"{names[:at]}C{names[at:]}"
     if names == volume.axes.names:
         return Reopened(volume)
-    return Reopened(open_volume(source, axes=names), names)
+    return Reopened(open_volume(source, axes=names, image=number), names)
 
 
 def _same_pixels(shown: Volume, volume: Volume) -> bool:

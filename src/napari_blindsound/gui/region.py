@@ -10,6 +10,7 @@ import numpy as np
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
+from napari_blindsound.gui.layers import shape_of
 from napari_blindsound.images.layers import KEY
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class RegionRow(QWidget):
         if shapes is None or image is None or not self._axes or not len(shapes.data):
             return {}
         corners = _in_image(image, shapes, np.asarray(shapes.data[-1]))
-        shape = (image.data[0] if image.multiscale else image.data).shape
+        shape = shape_of(image)
         found = {}
         for name in "YX":
             axis = self._axes.index(name)
@@ -166,7 +167,7 @@ def _settings(image: Image, axes: str) -> dict[str, Any]:
         step = np.asarray(image.data_to_world(unit)) - origin
         affine[:count, column] = step[dims]
     affine[:count, count] = origin[dims]
-    shape = (image.data[0] if image.multiscale else image.data).shape
+    shape = shape_of(image)
     side = max(shape[axes.index(name)] for name in "YX")
     return {
         "name": NAME,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_blindsound.errors import ImageFormatError
+from napari_blindsound.errors import ImageFormatError, SeveralImagesError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +26,10 @@ def choose(labels: Sequence[str], wanted: int | None, what: str) -> int:
 
     Raises
     ------
+    SeveralImagesError
+        If there are several and none was chosen.
     ImageFormatError
-        If there are several and none was chosen, or the chosen one is not there.
+        If the chosen one is not there.
     """
     if wanted is None and len(labels) == 1:
         return 0
@@ -38,4 +40,8 @@ def choose(labels: Sequence[str], wanted: int | None, what: str) -> int:
     asked = "" if wanted is None else f", none of them number {wanted}"
     count = f"{len(labels)} images" if len(labels) != 1 else "1 image"
     msg = f"{what} holds {count}{asked}: choose one with image=N from {listed}{more}"
+    if wanted is None and labels:
+        several = SeveralImagesError(msg)
+        several.labels = tuple(labels)
+        raise several
     raise ImageFormatError(msg)
