@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 import napari
 import numpy as np
-import torch
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
@@ -78,9 +77,7 @@ def main() -> None:
     given = parser.parse_args()
     viewer = napari.Viewer(show=True)
     viewer.window.resize(1280, 900)
-    dock = viewer.window.add_plugin_dock_widget(
-        "napari-blindsound", "Denoise"
-    )[1]
+    dock = viewer.window.add_plugin_dock_widget("napari-blindsound", "Denoise")[1]
     viewer.open_sample("napari-blindsound", "image")
     dock.use_layer(viewer.layers[-1])
     wait(lambda: dock.session.pace is not None)
@@ -126,17 +123,17 @@ def against_outside(dock: DenoiseDock, seconds: float, rounds: int) -> None:
     """Steps a second in the dock, and of the same training without napari, in turns."""
     inside, outside = [], []
     recipe, data = dock.session.recipe, dock.session.data
-    assert recipe is not None and data is not None
-    torch.set_num_threads(torch.get_num_threads())
+    assert recipe is not None
+    assert data is not None
     for _ in range(rounds):
         inside.append(steps_inside(dock, seconds))
         training = Training([data.training], recipe)
         outside.append(steps_outside(training, seconds))
-    ratio = np.median(inside) / np.median(outside)
+    ratios = np.divide(inside, outside)
     print(
         f"steps a second inside napari {np.median(inside):.1f}, outside "
-        f"{np.median(outside):.1f}: {100 * ratio:.0f} %  ({recipe.train.threads} "
-        f"thread(s), rounds {[f'{i / o:.2f}' for i, o in zip(inside, outside)]})"
+        f"{np.median(outside):.1f}: {100 * np.median(ratios):.0f} % "
+        f"({recipe.train.threads} thread(s), rounds {np.round(ratios, 2)})"
     )
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import napari
-import numpy as np
 from PIL import Image
 from qtpy.QtWidgets import QApplication
 
@@ -26,6 +25,8 @@ from napari_blindsound.images.phantom import phantom
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import numpy as np
 
     from napari_blindsound.gui.dock import DenoiseDock
 

@@ -157,6 +157,27 @@ def test_earlier_model_survives_a_failed_run(session, qtbot, data):
     assert session.state is State.TRAINED
 
 
+def test_no_memory_is_told_and_the_next_run_works(session, qtbot, data):
+    plan = session.plan
+    session.choose(data)
+    session.set_plan(replace(plan, settings={**SMALL, "width": 1_000_000}))
+    session.start()
+    qtbot.waitUntil(lambda: not session.is_busy, timeout=LONG)
+    assert "not enough memory" in session.failure.message
+    session.set_plan(plan)
+    train(session, qtbot, data)
+
+
+def test_no_such_device_is_told_with_a_remedy(session, qtbot, data):
+    session.choose(data)
+    session.set_plan(replace(session.plan, device="cuda:7"))
+    session.start()
+    qtbot.waitUntil(lambda: not session.is_busy, timeout=LONG)
+    assert session.failure.remedy == "use CPU"
+    session.set_plan(replace(session.plan, device="cpu"))
+    train(session, qtbot, data)
+
+
 def test_file_deleted_while_training(session, qtbot, data, tmp_path):
     from napari_blindsound.images.phantom import phantom
 

@@ -219,7 +219,15 @@ class Applying(QObject):
             [(_, settings, _)] = volume_to_layers(volume)
             settings = {**settings, "name": name}
         memory = int(self._session.preferences.tile_memory_gb * 2**30)
-        made = LazyLayer(self._viewer, model, volume, settings, memory=memory)
+        # The window's, not the dock's: layers go on when the dock is closed.
+        made = LazyLayer(
+            self._viewer,
+            model,
+            volume,
+            settings,
+            memory=memory,
+            parent=self._panel.window(),
+        )
         made.failed.connect(self._on_trouble)
         made.layer.metadata[KEY] |= self._facts(model)
         self.lazy_layers = [one for one in self.lazy_layers if not one.is_closed]
@@ -234,6 +242,8 @@ class Applying(QObject):
             "role": "denoised",
             "command": job.command_line() if job is not None else "",
             "noise": [noise.to_json() for noise in model.preprocessing.noise],
+            "model": dict(model.provenance),
+            "revision": model.revision,
         }
 
     def _written(self) -> list[tuple[Volume, Path]]:
@@ -269,7 +279,8 @@ class Applying(QObject):
         if self._panel.is_for_files:
             self._session.events.said.emit(f"written: {path}")
             return
-        source, model = self._source, self._session.denoiser
+        source, model = self._source, self._session.model()
+        facts = self._facts(model) if model is not None else {}
         volume = open_volume(path)
         for data, settings, _ in volume_to_layers(volume):
             if source is not None and source.ndim == len(settings["scale"]):
@@ -277,7 +288,7 @@ class Applying(QObject):
                 kept = settings["metadata"]
                 settings = like(source, name=f"{source.name} · denoised ({title})")
                 settings["metadata"] = kept
-            settings["metadata"][KEY]["role"] = "denoised"
+            settings["metadata"][KEY] |= facts
             self._viewer.add_image(data, **settings)
         self._session.events.said.emit(f"written: {path.name}")
 

@@ -21,6 +21,8 @@ _NO_DEVICE_MEMORY = (
     "The graphics card has not enough memory: choose a smaller patch, batch or width "
     "under More settings, or use the CPU."
 )
+# torch tells of a processor's memory by an error of no kind of its own.
+_ALLOCATOR = "DefaultCPUAllocator"
 # The library's remedies are arguments of functions; here they are what the dock shows.
 _IN_DOCKS = (
     (r"\b(?:give|pass|say) axes=\S+", "choose the axes above"),
@@ -55,7 +57,7 @@ def explain(error: BaseException, step: Step) -> Failure:
     kind = type(error).__name__
     if kind == "OutOfMemoryError":
         return Failure(step, _NO_DEVICE_MEMORY, "use CPU")
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or _ALLOCATOR in str(error):
         return Failure(step, _NO_MEMORY)
     if kind == "DeviceError":
         return Failure(step, _sentence(str(error)), "use CPU")
