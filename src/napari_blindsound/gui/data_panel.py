@@ -11,15 +11,15 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_blindsound.errors import BlindsoundError, DataError
-from napari_blindsound.gui.axes_row import MOST, AxesRow
+from napari_blindsound.gui.axes_row import AxesRow
 from napari_blindsound.gui.channel_choice import ChannelChoice
 from napari_blindsound.gui.data import Data
 from napari_blindsound.gui.drop_zone import DropZone
 from napari_blindsound.gui.finding import (
     Found,
     as_shown,
+    dimensions,
     find,
-    letters_of,
     read_already,
 )
 from napari_blindsound.gui.layer_choice import LayerChoice
@@ -328,13 +328,9 @@ class DataPanel(Panel):
         return {**parts, **self.region.ranges()}
 
     def _show_axes(self, layer: Image | None) -> None:
-        is_known = layer is not None and layer.ndim <= MOST
-        if layer is None or not is_known:
-            self.axes_row.show_axes((), ())
-        else:
-            shape = (layer.data[0] if layer.multiscale else layer.data).shape
-            self.axes_row.show_axes(shape[: layer.ndim], letters_of(layer))
-        self._form.setRowVisible(self.axes_row, is_known)
+        shape, letters = dimensions(layer)
+        self.axes_row.show_axes(shape, letters)
+        self._form.setRowVisible(self.axes_row, bool(shape))
         self._show_found(None)
 
     def _show_found(self, found: Found | None) -> None:
@@ -344,10 +340,9 @@ class DataPanel(Panel):
         self.channels.show_image(image, None if found is None else found.channel)
         self._form.setRowVisible(self.channels, self.channels.is_needed)
         for row, name in ((self.times, "T"), (self.depths, "Z")):
-            axes = None if image is None else image.axes
             size = 1
-            if image is not None and axes is not None and name in axes:
-                size = image.shape[axes.index(name)]
+            if image is not None and name in image.axes:
+                size = image.shape[image.axes.index(name)]
             row.show_all(size)
             self._form.setRowVisible(row, size > 1)
         layer = None if found is None else self.layer
