@@ -194,7 +194,7 @@ class DataPanel(Panel):
         self.channels.activated.connect(lambda: self._after(_Due.CHANNEL))
         for part in (self.times, self.depths, self.region):
             part.edited.connect(lambda: self._after(_Due.RANGES))
-        self.remedied.connect(self._on_remedy)
+        self.remedied.connect(lambda _: self.focus_axes())
 
     def _on_picked(self, layer: Image | None) -> None:
         self._say("")
@@ -224,10 +224,6 @@ class DataPanel(Panel):
     def _on_axes(self) -> None:
         self._show_found(None)
         self._after(_Due.IMAGE)
-
-    def _on_remedy(self, remedy: str) -> None:
-        if remedy == "choose axes":
-            self.focus_axes()
 
     def _follow(self, layer: Image | None) -> None:
         """Learn when the pixels or labels of the chosen layer are replaced."""
