@@ -60,6 +60,7 @@ RECIPES = st.builds(
     settings=st.fixed_dictionaries({}, optional=SETTINGS),
     channels=st.sampled_from(["each", "joint"]),
     stop_after=maybe(st.lists(st.integers(0, 99), min_size=1, max_size=3).map(tuple)),
+    one_thread_after=maybe(st.lists(st.integers(0, 99), min_size=1).map(tuple)),
     train=trains(
         steps=maybe(SIZE), seconds=maybe(st.floats(1e-3, 1e9)), seed=st.integers(0, 99)
     ),

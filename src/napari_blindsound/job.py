@@ -233,7 +233,16 @@ class Job(BaseModel):
             return self
         threads = train.threads or torch.get_num_threads()
         is_part = not self.model_in and done["ended"] != "done"
+        alone = done.get("one_thread_after", []) if not self.model_in else []
+        if all(step is None for step in alone):
+            alone = []
         changes = {
+            # A network that never had to keep its number to the end.
+            "one_thread_after": tuple(
+                reached if step is None else step
+                for step, reached in zip(alone, done.get("steps", []), strict=False)
+            )
+            or None,
             "train": train.model_copy(update={"threads": threads}),
             "stop_after": tuple(done["steps"]) if is_part else None,
         }
@@ -327,6 +336,9 @@ class Job(BaseModel):
         words += option("seed", train.seed or None)
         if recipe.stop_after is not None:
             words += option("stop-after", ",".join(map(str, recipe.stop_after)))
+        if recipe.one_thread_after is not None:
+            steps = ",".join(map(str, recipe.one_thread_after))
+            words += option("one-thread-after", steps)
         for name, value in recipe.settings.items():
             words += option(name.replace("_", "-"), value)
         return words

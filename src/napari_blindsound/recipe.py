@@ -63,6 +63,12 @@ class Recipe(BaseModel):
         "early: repeats that training",
     )
 
+    one_thread_after: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        None,
+        description="step from which each network was trained with one processor "
+        "thread, where other programs kept the others busy: repeats that training",
+    )
+
     def config(self) -> MethodConfig:
         """Settings of the method.
 
@@ -82,6 +88,9 @@ class Training:
     images : sequence of Volume
         With the same channels.
     recipe : Recipe
+    may_fall_back : bool
+        Go on with one processor thread where other programs make several slow. The step
+        is kept in the model's provenance, and repeats the training from a recipe.
 
     Raises
     ------
@@ -91,15 +100,24 @@ class Training:
         If the recipe stops another number of networks than are trained.
     """
 
-    def __init__(self, images: Sequence[Volume], recipe: Recipe) -> None:
+    def __init__(
+        self, images: Sequence[Volume], recipe: Recipe, *, may_fall_back: bool = False
+    ) -> None:
         started = time.perf_counter()
         self.images, self.recipe = tuple(images), recipe
         self.preprocessing = Preprocessing.fit(self.images, seed=recipe.train.seed)
         self.reason: Literal["not started", "done", "stopped"] = "not started"
+        self._may_fall_back = may_fall_back
         stages = self._stages()
+        count = len(stages)
         self._trainers = [
-            self._trainer(*stage, stop_after=step)
-            for stage, step in zip(stages, self._stops(len(stages)), strict=True)
+            self._trainer(*stage, stop_after=stop, one_thread_after=alone)
+            for stage, stop, alone in zip(
+                stages,
+                _one_each("stop_after", recipe.stop_after, count),
+                _one_each("one_thread_after", recipe.one_thread_after, count),
+                strict=True,
+            )
         ]
         self._count_preparation(time.perf_counter() - started)
 
@@ -227,19 +245,6 @@ class Training:
             for index, name in enumerate(names)
         ]
 
-    def _stops(self, networks: int) -> Sequence[int | None]:
-        """Step after which each network ends, if the recipe has one."""
-        stops = self.recipe.stop_after
-        if stops is None:
-            return [None] * networks
-        if len(stops) != networks:
-            msg = (
-                f"stop_after has {len(stops)} steps, but {networks} network(s) are "
-                f"trained; give one step for each"
-            )
-            raise RecipeError(msg)
-        return stops
-
     def _trainer(
         self,
         stage: str,
@@ -248,6 +253,7 @@ class Training:
         channels: int,
         *,
         stop_after: int | None,
+        one_thread_after: int | None,
     ) -> Trainer:
         config, train = self.recipe.config(), self.recipe.train
         networks = 1 if self.recipe.channels == "joint" else self.images[0].n_channels
@@ -268,7 +274,15 @@ class Training:
             cache_bytes=CACHE_BYTES // networks,
             seed=train.seed,
         )
-        return Trainer(method, patches, train, stage=stage, stop_after=stop_after)
+        return Trainer(
+            method,
+            patches,
+            train,
+            stage=stage,
+            stop_after=stop_after,
+            one_thread_after=one_thread_after,
+            may_fall_back=self._may_fall_back,
+        )
 
     def _provenance(self) -> dict[str, Any]:
         return {
@@ -285,12 +299,28 @@ class Training:
                 for image in self.images
             ],
             "steps": [trainer.step for trainer in self._trainers],
+            "one_thread_after": [t.one_thread_after for t in self._trainers],
             "seconds": round(self._seconds, 3),
             "device": str(self._trainers[0].device),
             "ended": self.reason,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
         }
+
+
+def _one_each(
+    name: str, steps: tuple[int, ...] | None, networks: int
+) -> Sequence[int | None]:
+    """A step for each network, if the recipe has any."""
+    if steps is None:
+        return [None] * networks
+    if len(steps) != networks:
+        msg = (
+            f"{name} has {len(steps)} steps, but {networks} network(s) are trained; "
+            f"give one step for each"
+        )
+        raise RecipeError(msg)
+    return steps
 
 
 def versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ import torch
 from napari_blindsound import open_volume
 from napari_blindsound.errors import RecipeError
 from napari_blindsound.recipe import Recipe, Training
+from napari_blindsound.training.threads import Slowdown
 from napari_blindsound.training.trainer import TrainConfig
 
 SMALL = {"width": 4, "depth": 2, "patch": 32, "batch": 2, "phases": 8}
@@ -124,3 +125,18 @@ def test_training_on_a_part_of_an_image(stack):
     copied = open_volume(np.ascontiguousarray(cut), axes="TYX")
     revisions = {trained(v, recipe(), None).revision for v in (part, copied)}
     assert len(revisions) == 1
+
+
+def test_a_training_that_fell_back_to_one_thread_is_repeated(stack, monkeypatch):
+    before = torch.get_num_threads()
+    what = Recipe(settings=SMALL, train=TrainConfig(steps=12, device="cpu", threads=2))
+    # The sixth step comes when the machine has become busy.
+    calls = iter(range(100))
+    monkeypatch.setattr(Slowdown, "note", lambda *_: next(calls) == 5)
+    training = Training([stack], what, may_fall_back=True)
+    list(training.run())
+    fallen = training.denoiser()
+    assert fallen.provenance["one_thread_after"] == [6]
+    again = trained(stack, what.model_copy(update={"one_thread_after": (6,)}), None)
+    assert again.revision == fallen.revision
+    assert torch.get_num_threads() == before

@@ -3,7 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_blindsound.training.threads import FIRST_SECONDS, Threads, each_fixed
+from napari_blindsound.training.threads import (
+    FIRST_SECONDS,
+    Slowdown,
+    Threads,
+    each_fixed,
+)
 
 
 @pytest.fixture
@@ -67,3 +72,16 @@ def test_a_generator_works_with_its_number_and_its_consumer_with_another():
     ]
     assert seen == [(2, 4), (2, 4)]
     assert list(each_fixed((torch.get_num_threads() for _ in range(1)), None)) == [4]
+
+
+def test_a_slowdown_is_noticed_and_a_hiccup_is_not():
+    watch = Slowdown()
+    assert not any(watch.note(0.02) for _ in range(200))
+    assert not watch.note(0.5)
+    assert not any(watch.note(0.02) for _ in range(200))
+    assert any(watch.note(0.3) for _ in range(10))
+
+
+def test_a_slow_machine_from_the_start_is_no_slowdown():
+    watch = Slowdown()
+    assert not any(watch.note(0.5) for _ in range(50))

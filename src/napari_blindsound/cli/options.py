@@ -115,6 +115,9 @@ class TrainingOptions:
     stop_after
         Step at which each network ends early, such as 120,118: repeats a training of
         --steps that was stopped there.
+    one_thread_after
+        Step from which each network is trained with one thread: repeats a training in
+        napari that other programs got in the way of.
     seed
         Seed of every random choice. With --steps, the same seed gives the same model.
     device
@@ -138,6 +141,7 @@ class TrainingOptions:
     steps: int | None = None
     seconds: float | None = None
     stop_after: CountsOption = None
+    one_thread_after: CountsOption = None
     seed: int = 0
     device: str = "auto"
     threads: int | None = None

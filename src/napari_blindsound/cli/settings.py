@@ -57,6 +57,7 @@ class TailoredOptions(TrainingOptions):
                 threads=self.threads,
             ),
             stop_after=self.stop_after,
+            one_thread_after=self.one_thread_after,
         )
         recipe.config()
         return recipe

@@ -120,6 +120,7 @@ class Applying(QObject):
             "inputs": inputs,
             "stack": stack,
             "axes": data.axes,
+            "image": data.number,
             "channel": None if data.channel is None else str(data.channel),
         }
         if session.denoiser is not None and not session.is_learned_here:

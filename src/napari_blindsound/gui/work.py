@@ -73,7 +73,7 @@ def training(
     if pace is None:
         pace = measure_pace([data.training], plan.recipe(data, None), stop=stop)
     recipe = plan.recipe(data, pace)
-    training = Training([data.training], recipe)
+    training = Training([data.training], recipe, may_fall_back=True)
     device = str(pick_device(recipe.train.device))
     yield Prepared(training, recipe, pace, device)
     yield from live.watched(data, training, controls, stop)

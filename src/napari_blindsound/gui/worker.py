@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 
 _EVENT, _FAILED, _FINISHED = "event", "failed", "finished"
 
+# A worker that its owner has dropped would end with its thread's last reference: in
+# that thread, where no object of Qt's may be deleted whose home is another one.
+_alive: set[Worker] = set()
+
 
 class Worker(QObject):
     """Takes events from a generator in a thread of its own.
@@ -69,6 +73,7 @@ class Worker(QObject):
 
     def start(self) -> None:
         """Begin."""
+        _alive.add(self)
         self._thread.start()
 
     def stop(self) -> None:
@@ -112,7 +117,9 @@ class Worker(QObject):
             elif kind == _FAILED:
                 self.failed.emit(content)
             else:
+                self._thread.join()
                 self.finished.emit()
+                _alive.discard(self)
 
 
 def _bare(error: BaseException) -> BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import ref
 
 from napari_blindsound.gui.worker import Worker
 
@@ -36,13 +37,15 @@ class Workers:
         self.drop(place)
         worker = Worker(task)
         self._running[place] = worker
+        # What listens to a worker and holds it would keep both for ever.
+        this = ref(worker)
 
         def heard(tell: Callable[[Any], None], content: object) -> None:
-            if self._running.get(place) is worker:
+            if self._running.get(place) is this():
                 tell(content)
 
         def finished() -> None:
-            if self._running.get(place) is worker:
+            if self._running.get(place) is this():
                 del self._running[place]
                 on_finished()
 

@@ -9,6 +9,7 @@ are tried now and then.
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,6 +24,10 @@ T = TypeVar("T")
 PROBE_STEPS = 3
 FIRST_SECONDS, MOST_SECONDS = 2.0, 20.0
 """Between two trials: doubled from the first to the most while the answer stays."""
+
+WINDOW_SECONDS = 1.0
+SLOW = 2.5
+"""Steps that take so many times longer than the best are those of a busy machine."""
 
 
 @contextmanager
@@ -54,6 +59,31 @@ def each_fixed(events: Iterator[T], count: int | None) -> Iterator[T]:
             except StopIteration:
                 return
         yield event
+
+
+class Slowdown:
+    """Notices that steps take much longer than they did: other programs are at work.
+
+    Threads that wait for one another then cost more than they bring; see
+    :class:`Threads`, which tries both again and again, at the price that a training
+    cannot be repeated to the bit.
+    """
+
+    def __init__(self) -> None:
+        self._best = math.inf  # seconds a step
+        self._steps = 0
+        self._seconds = 0.0
+
+    def note(self, seconds: float) -> bool:
+        """Take in how long a step took, and say whether all have become slow."""
+        self._steps += 1
+        self._seconds += seconds
+        if self._seconds < WINDOW_SECONDS or self._steps < PROBE_STEPS:
+            return False
+        pace = self._seconds / self._steps
+        self._steps, self._seconds = 0, 0.0
+        self._best = min(self._best, pace)
+        return pace > SLOW * self._best
 
 
 class Threads:

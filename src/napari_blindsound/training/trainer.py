@@ -16,7 +16,7 @@ from napari_blindsound.networks.device import mixed_precision, pick_device
 from napari_blindsound.training.checkpoint import prefixed, under
 from napari_blindsound.training.events import Finished, Progress, TrainEvent
 from napari_blindsound.training.schedules import SCHEDULES
-from napari_blindsound.training.threads import Threads
+from napari_blindsound.training.threads import Slowdown, Threads, fixed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,9 +68,16 @@ class Trainer:
         What is being trained, passed on in the events.
     stop_after : int, optional
         Step at which to end as if stopped; the schedule is that of the whole training.
+    one_thread_after : int, optional
+        Step from which only one thread of the processor is used.
+    may_fall_back : bool
+        Go on with one thread where several have become slow, and keep the step in
+        :attr:`one_thread_after`.
 
     Attributes
     ----------
+    one_thread_after : int or None
+        Step from which one thread was used; None if there was none.
     averaged : Method
         Running average of the weights, at any time the best there is: what previews,
         stopped and finished trainings use. Read it between two events.
@@ -84,9 +91,13 @@ class Trainer:
         *,
         stage: str = "",
         stop_after: int | None = None,
+        one_thread_after: int | None = None,
+        may_fall_back: bool = False,
     ) -> None:
         self.config, self.stage = config, stage
         self._stop_after = stop_after
+        self.one_thread_after = one_thread_after
+        self._may_fall_back = may_fall_back
         self.device = pick_device(config.device)
         self.method = method.to(self.device)
         self.method.random.manual_seed(config.seed)
@@ -124,6 +135,11 @@ class Trainer:
         part = self.step / self._stop_after if self._stop_after else 1.0
         return min(1.0, max(self.fraction, part))
 
+    @property
+    def _is_alone(self) -> bool:
+        after = self.one_thread_after
+        return after is not None and self.step >= after
+
     def run(self, stop: threading.Event | None = None) -> Iterator[TrainEvent]:
         """Train until done or told to stop.
 
@@ -144,13 +160,16 @@ class Trainer:
         threads = Threads(
             adapt=by_clock and self.device.type == "cpu", count=self.config.threads
         )
+        slowdown = Slowdown()
         while self.done < 1 and not stop.is_set():
             started = time.perf_counter()
-            with threads.used():
+            with fixed(1) if self._is_alone else threads.used():
                 terms = self._advance(stop)
             spent = time.perf_counter() - started
             self.seconds += spent
             threads.note(spent)
+            if self._may_fall_back and not self._is_alone and slowdown.note(spent):
+                self.one_thread_after = self.step
             meter.add(terms)
             if meter.is_due:
                 yield meter.read()
@@ -241,6 +260,7 @@ class Trainer:
             "seconds": self.seconds,
             "damping": self._damping,
             "bad_steps": self._bad_steps,
+            "one_thread_after": self.one_thread_after,
             "patches": self._before_draw if self._drawn else self.patches.state(),
         }
         return tensors, numbers
@@ -275,6 +295,7 @@ class Trainer:
         self._optimizer.load_state_dict(adam)
         self.step, self.seconds = numbers["step"], numbers["seconds"]
         self._damping, self._bad_steps = numbers["damping"], numbers["bad_steps"]
+        self.one_thread_after = numbers.get("one_thread_after")
         self.patches.restore(numbers["patches"])
         self._drawn = None
 
