@@ -179,22 +179,24 @@ def large(
     """Scroll through a lazy layer of 16 x 2048 x 2048, and write it."""
     path = folder / "large.ome.zarr"
     _write_large(path)
+    before = dock.session.data
     viewer.layers.clear()
-    wait(lambda: dock.data.layer is None)
     dock.data.open_paths([path])
-    wait(lambda: dock.session.data is not None and dock.session.pace is not None)
+    wait(lambda: dock.session.data not in (None, before))
+    wait(lambda: dock.session.pace is not None)
     dock.train.seen.preview.setChecked(False)
     dock.apply.lazy.click()
     live(1)
     beat = Heartbeat()
-    with beat:
-        end = time.perf_counter() + seconds
-        plane = 0
-        while time.perf_counter() < end:
-            plane = (plane + 1) % 16
-            viewer.dims.set_current_step(0, plane)
-            live(0.3)
-    print(f"heartbeat, scrolling a lazy layer: {beat}")
+    plane = 0
+    for pause in (0.7, 0.3, 0.1):
+        with beat:
+            end = time.perf_counter() + seconds
+            while time.perf_counter() < end:
+                plane = (plane + 1) % 16
+                viewer.dims.set_current_step(0, plane)
+                live(pause)
+        print(f"heartbeat, scrolling a lazy layer, a plane each {pause} s: {beat}")
     end = time.perf_counter()
     lazy = dock.applying.lazy_layers[-1]
     wait(lambda: lazy.pending == 0)

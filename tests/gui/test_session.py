@@ -120,8 +120,9 @@ def test_stop_then_continue_is_one_training(session, qtbot, data):
     train(session, qtbot, data)
     whole = session.denoiser.revision
     session.set_plan(replace(session.plan, amount=100_000))
+    events = heard(session.events.progressed)
     session.start()
-    qtbot.waitUntil(lambda: session.training is not None, timeout=LONG)
+    qtbot.waitUntil(lambda: any(e.step for e in events), timeout=LONG)
     session.stop()
     qtbot.waitUntil(lambda: not session.is_busy, timeout=LONG)
     assert session.can_go_on

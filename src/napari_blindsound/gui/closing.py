@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from qtpy.QtCore import QCoreApplication, QEvent, QObject, QTimer
 from qtpy.QtWidgets import QWidget
@@ -14,6 +14,24 @@ if TYPE_CHECKING:
 
 QUIT_SECONDS = 3.0
 """How long the program waits for threads when it ends."""
+
+
+class _Ending:
+    """Ends the work of a dock when Qt destroys the widget.
+
+    That may be in the middle of Python's collection of garbage, which then must not
+    have taken this apart: it is kept here until it has been called.
+    """
+
+    _kept: ClassVar[set[_Ending]] = set()
+
+    def __init__(self, close_work: Callable[[float], None]) -> None:
+        self._close_work = close_work
+        self._kept.add(self)
+
+    def __call__(self) -> None:
+        self._kept.discard(self)
+        self._close_work(0)
 
 
 class ClosingDock(QWidget):
@@ -30,7 +48,10 @@ class ClosingDock(QWidget):
         super().__init__()
         self.setAcceptDrops(True)
         self._close_work = close_work
-        self.destroyed.connect(lambda: close_work(0))
+        self.destroyed.connect(_Ending(close_work))
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.timeout.connect(self._end_if_closed)
         app = QCoreApplication.instance()
         if app is not None:
             app.aboutToQuit.connect(self._on_quit)
@@ -45,9 +66,10 @@ class ClosingDock(QWidget):
     def event(self, event: QEvent | None) -> bool:
         """End all work when napari takes this out of its dock."""
         done = bool(super().event(event))
+        # Qt sends events before the rest of the constructor has run.
         changed = event is not None and event.type() == QEvent.Type.ParentChange
-        if changed and self.parentWidget() is None:
-            QTimer.singleShot(0, self._end_if_closed)
+        if changed and hasattr(self, "_soon") and self.parentWidget() is None:
+            self._soon.start(0)
         return done
 
     def showEvent(self, event: QShowEvent | None) -> None:
@@ -60,7 +82,7 @@ class ClosingDock(QWidget):
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """End all work when the window closes."""
         if event is not None and event.type() == QEvent.Type.Close:
-            QTimer.singleShot(0, self._end_if_closed)
+            self._soon.start(0)
         return bool(super().eventFilter(watched, event))
 
     def closeEvent(self, event: QCloseEvent | None) -> None:

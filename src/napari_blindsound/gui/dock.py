@@ -91,9 +91,7 @@ class DenoiseDock(ClosingDock):
         self._folds: dict[Panel, Fold] = {}
         for mark, panel in zip(_MARKS, self.panels, strict=True):
             fold = Fold(f"{mark} {panel.title}", panel, is_open=panel is self.data)
-            fold.toggled.connect(
-                lambda is_open, panel=panel: self.open(panel) if is_open else None
-            )
+            fold.opened.connect(self.open)
             self._folds[panel] = fold
             steps.addWidget(fold)
         steps.addStretch(1)

@@ -29,11 +29,11 @@ class Fold(QWidget):
 
     Attributes
     ----------
-    toggled : Signal
-        Whether it is open, each time that changes.
+    opened : Signal
+        The content, each time it is opened.
     """
 
-    toggled = Signal(bool)
+    opened = Signal(QWidget)
 
     def __init__(self, title: str, content: QWidget, *, is_open: bool = False) -> None:
         super().__init__()
@@ -91,7 +91,8 @@ class Fold(QWidget):
         arrow = Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow
         self._button.setArrowType(arrow)
         self.content.setVisible(is_open)
-        self.toggled.emit(is_open)
+        if is_open:
+            self.opened.emit(self.content)
 
     def _elide(self) -> None:
         room = max(40, self.width() - self._button.sizeHint().width() - 12)

@@ -134,6 +134,9 @@ class Looking(QObject):
             return
         if self._source not in self._viewer.layers:
             return
+        if len(preview.look.region) != self._source.ndim:
+            # Of the layer before: what is looked at changed while it was computed.
+            return
         if self.preview is None:
             self.preview = PreviewLayer(self._viewer, self._source, self._axes)
             self.preview.removed.connect(self._on_removed)

@@ -76,7 +76,7 @@ class Complaint(QWidget):
             | Qt.TextInteractionFlag.TextSelectableByKeyboard
         )
         self.button = QPushButton()
-        self.button.clicked.connect(lambda: self.remedied.emit(self.button.text()))
+        self.button.clicked.connect(self._on_clicked)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.label, 1)
@@ -95,6 +95,9 @@ class Complaint(QWidget):
         )
         self.button.setText(failure.remedy or "")
         self.button.setVisible(failure.remedy is not None)
+
+    def _on_clicked(self) -> None:
+        self.remedied.emit(self.button.text())
 
 
 def alarm(palette: QPalette) -> QColor:

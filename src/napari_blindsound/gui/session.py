@@ -133,6 +133,7 @@ class Session:
         self._clear_failure()
         self.data, self.checked, self.pace = data, None, None
         self._workers.drop("check")
+        self._workers.drop("paint")
         self._untrained()
         if data is not None:
             self.check()

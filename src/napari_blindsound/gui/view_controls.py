@@ -129,9 +129,12 @@ class ViewControls(QWidget):
         self.curtain_slider.setValue(_SLIDER // 2)
         self.blend.valueChanged.connect(self._on_blend)
         self.blend_reset.clicked.connect(self._reset_blend)
-        self.preview.toggled.connect(lambda _: self.looked.emit())
+        self.preview.toggled.connect(self._on_preview)
         self.curtain.toggled.connect(self._on_curtain)
         self.curtain_slider.valueChanged.connect(self._on_curtain)
+
+    def _on_preview(self) -> None:
+        self.looked.emit()
 
     def _on_blend(self) -> None:
         if self._ends is None:

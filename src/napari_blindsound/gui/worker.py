@@ -120,6 +120,8 @@ class Worker(QObject):
                 self._thread.join()
                 self.finished.emit()
                 _alive.discard(self)
+                # What listens holds it, and it what listens: Qt cuts the knot.
+                self.deleteLater()
 
 
 def _bare(error: BaseException) -> BaseException:
