@@ -76,6 +76,7 @@ def measure_pace(
     recipe: Recipe,
     *,
     seconds: float = 0.6,
+    most_threads: int | None = None,
     stop: threading.Event | None = None,
 ) -> Pace:
     """Time a few real steps and a tile, on noise of the images' size.
@@ -91,6 +92,8 @@ def measure_pace(
         To be followed; its length of training plays no part.
     seconds : float
         For the steps, or a step with all threads where that takes longer.
+    most_threads : int, optional
+        Processor threads to try, besides one; torch's own number by default.
     stop : threading.Event, optional
         Set it to end at once; the figures are then rough, and may be zero.
 
@@ -108,7 +111,7 @@ def measure_pace(
     before, joint = torch.get_num_threads(), recipe.channels == "joint"
     channels = volumes[0].n_channels
     image = _noise(volumes, recipe.config().patch, channels if joint else 1)
-    counts = [recipe.train.threads or before]
+    counts = [recipe.train.threads or most_threads or before]
     if counts[0] > 1 and not recipe.train.threads and _on_processor(recipe):
         counts.append(1)
     trials: list[_Trial] = []

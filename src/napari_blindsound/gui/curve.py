@@ -7,6 +7,7 @@ binding it then shares.
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,6 +107,7 @@ class LossCurve(QWidget):
         self._timer.setSingleShot(True)
         self._timer.setInterval(_REDRAW_MS)
         self._timer.timeout.connect(self._redraw)
+        self._drawn = 0.0
         self._recolor()
 
     def add(self, step: int, loss: float, quality: float | None = None) -> None:
@@ -149,10 +151,16 @@ class LossCurve(QWidget):
         self._redraw()
 
     def _want_redraw(self) -> None:
-        if not self._timer.isActive() and self.isVisible():
+        if self._timer.isActive() or not self.isVisible():
+            return
+        if time.monotonic() - self._drawn >= _REDRAW_MS / 1000:
+            # At once: what else changes with this event is then painted with it.
+            self._redraw()
+        else:
             self._timer.start()
 
     def _redraw(self) -> None:
+        self._drawn = time.monotonic()
         self._plot.draw(self._loss.points(), self._quality.points(), log=self.is_log)
 
     def _recolor(self) -> None:

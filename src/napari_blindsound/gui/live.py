@@ -1,22 +1,24 @@
 """A training that is watched: paused, continued, and seen at work on what is looked at.
 
-Runs in a thread; knows nothing of Qt. Previews are computed between two steps, by the
-thread that trains, so that nobody else touches the network.
+Runs in a thread; knows nothing of Qt. Previews are made by a copy of the network, on a
+core that the training leaves free if there is one, and otherwise between two steps.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_blindsound.gui.beside import Beside
 from napari_blindsound.gui.view import Look
+from napari_blindsound.training.events import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import numpy.typing as npt
 
@@ -32,9 +34,11 @@ MOST_PIXELS = 1024 * 1024
 _SHARE = 10
 """A preview is repeated after this many times the time that it took."""
 
+_ENDS_COST = 8  # fewer pixels where both estimates are wanted: one takes many passes
 _NUDGE_SECONDS = 0.15  # between previews while somebody scrolls
+_NEWS_SECONDS = 0.9  # between two tellings of progress; previews come with one
 _JUDGED_SIDE = 192  # px of the part that quality is estimated on
-_JUDGED_SHARE = 50  # an estimate is repeated after so many times the time it took
+_JUDGED_SHARE = 100  # an estimate is repeated after so many times the time it took
 
 
 @dataclass(frozen=True)
@@ -181,19 +185,38 @@ def watched(
     Progress, Finished, Preview, Quality, Trained
         `Trained` last.
     """
-    clock, judge = _Clock(controls), _Judge(training)
-    for event in training.run(stop):
-        yield event
-        if clock.is_due() and not stop.is_set():
-            yield from clock.preview(data, training.denoiser)
-        elif judge.is_due() and not stop.is_set():
-            yield judge.quality(event.step)
-        while controls.pause.is_set() and not stop.is_set():
-            if controls.wait(0.1):
-                yield from clock.preview(data, training.denoiser)
-    if event.step:
-        yield judge.quality(event.step)
-    yield Trained(training.denoiser())
+    clock, judge, news = _Clock(controls), _Judge(training), _News()
+    beside: Beside[Preview | Quality] = Beside(_free_cores(training.recipe))
+    try:
+        for event in training.run(stop):
+            if beside.is_free and clock.is_due():
+                beside.do(clock.preview, data, training.denoiser())
+            elif beside.is_free and judge.is_due():
+                beside.do(judge.quality, training.denoiser(), event.step)
+            seen = list(beside.done())
+            yield from seen
+            yield from news.of(event, at_once=bool(seen))
+            while controls.pause.is_set() and not stop.is_set():
+                if controls.wait(0.1) and beside.is_free:
+                    beside.do(clock.preview, data, training.denoiser())
+                yield from beside.done()
+        denoiser = training.denoiser()
+        if event.step:
+            yield judge.quality(denoiser, event.step)
+        yield Trained(denoiser)
+    finally:
+        beside.close()
+
+
+def _free_cores(recipe: Recipe) -> int:
+    """Cores of the processor that a training leaves to others."""
+    import torch
+
+    from napari_blindsound.networks.device import pick_device
+
+    if pick_device(recipe.train.device).type != "cpu" or recipe.train.threads is None:
+        return 0
+    return max(0, torch.get_num_threads() - recipe.train.threads)
 
 
 def preview(data: Data, denoiser: Denoiser, request: Request) -> Preview | None:
@@ -201,7 +224,8 @@ def preview(data: Data, denoiser: Denoiser, request: Request) -> Preview | None:
     from napari_blindsound.inference.tiling import denoise_region
 
     started = time.perf_counter()
-    look = request.look.within(MOST_PIXELS)
+    most = MOST_PIXELS // _ENDS_COST if request.ends else MOST_PIXELS
+    look = request.look.within(most)
     region = data.region(look)
     if region is None:
         return None
@@ -214,6 +238,32 @@ def preview(data: Data, denoiser: Denoiser, request: Request) -> Preview | None:
     noisy = data.on_layer(volume.read(region).astype(np.float32), look)
     seconds = time.perf_counter() - started
     return Preview(look, estimates, noisy, seconds, denoiser.trained_blend)
+
+
+class _News:
+    """Passes on progress as often as somebody reads it.
+
+    Whatever changes in a window has all of it painted anew, which on a computer without
+    a graphics card takes the processor from the training.
+    """
+
+    def __init__(self) -> None:
+        self._last = 0.0
+        self._losses: list[float] = []
+
+    def of(self, event: TrainEvent, *, at_once: bool) -> Iterator[TrainEvent]:
+        """The event, with the mean loss of those left out; or nothing."""
+        if not isinstance(event, Progress):
+            yield event
+            return
+        if event.terms:
+            self._losses.append(event.loss)
+        now = time.perf_counter()
+        if not at_once and now - self._last < _NEWS_SECONDS:
+            return
+        loss = sum(self._losses) / len(self._losses) if self._losses else event.loss
+        self._last, self._losses = now, []
+        yield replace(event, loss=loss)
 
 
 class _Clock:
@@ -232,42 +282,41 @@ class _Clock:
         # Events come every tenth of a second: the one before counts.
         return passed >= max(self._controls.preview_seconds - 0.1, _SHARE * self._cost)
 
-    def preview(self, data: Data, model: Callable[[], Denoiser]) -> Iterator[Preview]:
+    def preview(self, data: Data, denoiser: Denoiser) -> Preview | None:
         request = self._controls.take()
         if request is None:
-            return
+            return None
         self._last = time.perf_counter()
-        made = preview(data, model(), request)
+        made = preview(data, denoiser, request)
         self._cost = time.perf_counter() - self._last
-        if made is not None:
-            yield made
+        return made
 
 
 class _Judge:
     """Estimates the quality now and then, always on the same pixels."""
 
     def __init__(self, training: Training) -> None:
-        self._training = training
+        self._image = training.images[0]
         self._next = time.perf_counter() + 1.0
         self._noisy: npt.NDArray[np.generic] | None = None
 
     def is_due(self) -> bool:
         return time.perf_counter() >= self._next
 
-    def quality(self, step: int) -> Quality:
+    def quality(self, denoiser: Denoiser, step: int) -> Quality:
         from napari_blindsound.quality.estimate import estimated_gain
 
         started = time.perf_counter()
         if self._noisy is None:
             self._noisy = self._middle()
-        gain = estimated_gain(self._training.denoiser(), self._noisy)
+        gain = estimated_gain(denoiser, self._noisy)
         now = time.perf_counter()
         self._next = now + max(1.0, _JUDGED_SHARE * (now - started))
         return Quality(step, gain)
 
     def _middle(self) -> npt.NDArray[np.generic]:
         """The middle of the middle plane, (C, H, W)."""
-        image = self._training.images[0]
+        image = self._image
         plane = image.plane(image.n_planes // 2)
         look = Look(plane).within(_JUDGED_SIDE**2 * image.n_channels)
         region = tuple(

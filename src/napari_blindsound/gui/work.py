@@ -53,9 +53,18 @@ def checking(data: Data, plan: Plan, stop: threading.Event) -> Iterator[Checked 
     found = glances(data.training)
     yield Checked(tuple(found), tuple(advice(data.training, found)))
     if not stop.is_set():
-        from napari_blindsound.pace import measure_pace
+        yield pace_of(data, plan, stop)
 
-        yield measure_pace([data.training], plan.recipe(data, None), stop=stop)
+
+def pace_of(data: Data, plan: Plan, stop: threading.Event) -> Pace:
+    """Speed of a training that leaves a core to the window and its previews."""
+    import torch
+
+    from napari_blindsound.pace import measure_pace
+
+    most = max(1, torch.get_num_threads() - 1)
+    recipe = plan.recipe(data, None)
+    return measure_pace([data.training], recipe, most_threads=most, stop=stop)
 
 
 def training(
@@ -67,11 +76,10 @@ def training(
 ) -> Iterator[object]:
     """Prepare a training, then do it, watched."""
     from napari_blindsound.networks.device import pick_device
-    from napari_blindsound.pace import measure_pace
     from napari_blindsound.recipe import Training
 
     if pace is None:
-        pace = measure_pace([data.training], plan.recipe(data, None), stop=stop)
+        pace = pace_of(data, plan, stop)
     recipe = plan.recipe(data, pace)
     training = Training([data.training], recipe, may_fall_back=True)
     device = str(pick_device(recipe.train.device))

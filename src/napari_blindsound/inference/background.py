@@ -13,13 +13,20 @@ def leave_a_core() -> None:
     torch = sys.modules.get("torch")
     if torch is None:
         return
+    use_cores(max(1, torch.get_num_threads() - 1))
+
+
+def use_cores(count: int) -> None:
+    """Let torch compute on so many cores in this thread, and in this one alone."""
+    import torch
+
     # Asking settles the number; the first computation would else set it anew.
-    count = torch.get_num_threads()
-    if count < 2:
+    before = torch.get_num_threads()
+    if count == before:
         return
-    torch.set_num_threads(count - 1)
+    torch.set_num_threads(count)
     # It became the number of all threads to come as well, whose sums depend on it.
-    other = threading.Thread(target=torch.set_num_threads, args=(count,))
+    other = threading.Thread(target=torch.set_num_threads, args=(before,))
     other.start()
     other.join()
 
