@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MOST_PIXELS = 1024 * 1024
 """Of a preview; more is looked at from so far that nothing would be seen."""
 
-_SHARE = 10
+_SHARE = 4
 """A preview is repeated after this many times the time that it took."""
 
 _ENDS_COST = 8  # fewer pixels where both estimates are wanted: one takes many passes
@@ -280,7 +280,7 @@ class _Clock:
         if self._controls.is_new:
             return passed >= max(_NUDGE_SECONDS, 2 * self._cost)
         # Events come every tenth of a second: the one before counts.
-        return passed >= max(self._controls.preview_seconds - 0.1, _SHARE * self._cost)
+        return passed >= max(self._controls.preview_seconds - 0.15, _SHARE * self._cost)
 
     def preview(self, data: Data, denoiser: Denoiser) -> Preview | None:
         request = self._controls.take()
