@@ -15,7 +15,7 @@ INSTALLED := $(VENV)/installed
 # there is neither a display nor Xvfb.
 NO_TESTS := 5
 
-.PHONY: demo test picture python venv-module
+.PHONY: demo test picture screenshots python venv-module
 
 demo: $(INSTALLED)
 	@$(BIN)/blindsound demo
@@ -38,6 +38,10 @@ picture: demo
 	  picture = Image.open('blindsound-demo/before_after.png'); \
 	  picture.thumbnail((900, 900), Image.Resampling.LANCZOS); \
 	  picture.save('docs/demo.png', optimize=True)"
+
+# The docks at work, step by step, in both themes, and the animation of the README.
+screenshots: $(INSTALLED)
+	xvfb-run -a -s "-screen 0 1280x1024x24" $(BIN)/python docs/screenshots.py
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(MAKE) --no-print-directory python venv-module

@@ -60,27 +60,27 @@ def draw(theme: str, out: Path, seconds: float, folder: Path) -> None:
     viewer.theme = theme
     viewer.window.resize(*SIZE)
     dock = viewer.window.add_plugin_dock_widget(PLUGIN, DOCK)[1]
-    shoot(viewer, out / f"0_empty_{theme}.png")
+    shoot(viewer, out / f"0_empty_{theme}.webp")
     dock.data.open_paths([path])
     wait(lambda: dock.session.pace is not None)
     for name in ("data", "check", "train", "apply"):
         dock.open(getattr(dock, name))
-        shoot(viewer, out / f"1_{name}_{theme}.png")
-    frames = train(viewer, dock, seconds, out / f"2_training_{theme}.png")
+        shoot(viewer, out / f"1_{name}_{theme}.webp")
+    frames = train(viewer, dock, seconds, out / f"2_training_{theme}.webp")
     dock.open(dock.train)
     dock.train.seen.curtain.setChecked(True)
     dock.train.seen.compare_fold.set_open(is_open=True)
     pause(1.0)
-    shoot(viewer, out / f"3_curtain_{theme}.png")
+    shoot(viewer, out / f"3_curtain_{theme}.webp")
     dock.open(dock.apply)
     dock.train.seen.preview.setChecked(False)
     dock.apply.lazy.click()
     pause(4.0)
-    shoot(viewer, out / f"4_lazy_layer_{theme}.png")
+    shoot(viewer, out / f"4_lazy_layer_{theme}.webp")
     dock.apply.place.setText(str(folder / "denoised.ome.zarr"))
     dock.apply.write.click()
     wait(lambda: dock.session.state is State.DONE)
-    shoot(viewer, out / f"5_written_{theme}.png")
+    shoot(viewer, out / f"5_written_{theme}.webp")
     if theme == "dark":
         _animate(frames, out.parent / "training.webp")
     viewer.close()
@@ -99,7 +99,11 @@ def batch(theme: str, out: Path, folder: Path) -> None:
     viewer.window.resize(*SIZE)
     dock = viewer.window.add_plugin_dock_widget(PLUGIN, BATCH)[1]
     dock.add_paths([images])
-    shoot(viewer, out / f"6_batch_{theme}.png")
+    wait(lambda: bool(dock.session.rows))
+    dock.panel.steps.setValue(150)
+    dock.bar.start.click()
+    wait(lambda: not dock.session.is_running)
+    shoot(viewer, out / f"6_batch_{theme}.webp")
     viewer.close()
 
 
@@ -123,7 +127,8 @@ def train(
 def shoot(viewer: napari.Viewer, path: Path) -> None:
     """Write a picture of the window."""
     pause(0.7)
-    viewer.screenshot(str(path), canvas_only=False, flash=False)
+    pixels = viewer.screenshot(canvas_only=False, flash=False)[..., :3]
+    Image.fromarray(pixels).save(path, quality=85)
 
 
 def wait(until: Callable[[], bool], seconds: float = 120.0) -> None:

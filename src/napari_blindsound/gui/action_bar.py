@@ -142,7 +142,7 @@ class ActionBar(QFrame):
             State.DATA: "looking at the image…",
             State.READY: "ready: press Start",
             State.TRAINED: "trained: apply it in step 4",
-            State.DONE: "done",
+            State.DONE: "done: the result is the newest layer, or in its folder",
         }
         self.bar.setValue(_WHOLE if state in (State.TRAINED, State.DONE) else 0)
         if self.session.can_go_on:
