@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from napari_blindsound.batch import Found
     from napari_blindsound.gui.batch_work import Began, Looked
     from napari_blindsound.gui.preferences import Preferences
+    from napari_blindsound.gui.work import Imported
     from napari_blindsound.gui.worker import Work
     from napari_blindsound.gui.workers import Place
     from napari_blindsound.images.layers import LayerData
@@ -230,8 +231,8 @@ class BatchSession:
         self.events.said.emit("looking for images…")
         self._run("check", partial(batch_work.finding, paths), self._on_found)
 
-    def _on_methods(self, methods: Mapping[str, type[Method]]) -> None:
-        self.methods = methods
+    def _on_methods(self, event: Imported) -> None:
+        self.methods = event.methods
         self.events.changed.emit()
 
     def _on_found(self, event: Looked) -> None:

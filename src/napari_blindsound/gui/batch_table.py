@@ -13,7 +13,7 @@ from qtpy.QtWidgets import (
     QTableView,
 )
 
-from napari_blindsound.gui.panel import alarm
+from napari_blindsound.gui.themed import Colors
 from napari_blindsound.wording import duration
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class _StateBars(QStyledItemDelegate):
         if index.column() == _FILE:
             option.textElideMode = Qt.TextElideMode.ElideLeft
         if index.column() == _STATE and index.data() == "failed":
-            red = alarm(option.palette)
+            red = QColor(Colors.of(option.palette).alarm)
             option.palette.setColor(QPalette.ColorRole.Text, red)
 
 

@@ -10,11 +10,12 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QEvent, QRectF, Qt, QTimer
-from qtpy.QtGui import QColor, QPalette
+from qtpy.QtCore import QRectF, Qt, QTimer
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_blindsound.gui.preview_layer import Blend
+from napari_blindsound.gui.themed import Colors, Themed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,10 +28,9 @@ _REDRAW_MS = 250
 _SIDE = 110  # most blocks along a side of what was taken away
 _RANGE = 3.0  # times what is usual, from gray to black and to white
 _FAINT = 100  # opacity of the noisy line, of 255
-_DARK = 128  # lightness below which a background is dark
 
 
-class Compare(QWidget):
+class Compare(Themed):
     """Profile of noisy and denoised along a row, and their difference as a tile."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -39,7 +39,6 @@ class Compare(QWidget):
         self._blend, self._weight = Blend(), 0.0
         self._row: int | None = None
         self._is_stale = False
-        self._colors: tuple[str, ...] = ()
         self._profile, self._tile = _Profile(), _Tile()
         self.words = QLabel()
         self.words.setWordWrap(True)
@@ -99,19 +98,9 @@ class Compare(QWidget):
         self._tile.widget.hide()
         self.words.setText("Compares noisy and denoised once there is a preview.")
 
-    def changeEvent(self, event: QEvent | None) -> None:
-        """Follow the palette, as when napari's theme is changed."""
-        super().changeEvent(event)
-        if event is not None and event.type() in (
-            QEvent.Type.PaletteChange,
-            QEvent.Type.StyleChange,
-        ):
-            self._recolor()
-
     def showEvent(self, event: Any) -> None:  # noqa: ANN401 - None or QShowEvent
         """Draw what came in while nobody saw it."""
         super().showEvent(event)
-        self._recolor()
         self._redraw()
 
     def _want_redraw(self) -> None:
@@ -142,17 +131,11 @@ class Compare(QWidget):
         self._tile.widget.show()
         self.words.setText(_in_words(taken, rows.start + here))
 
-    def _recolor(self) -> None:
-        palette = self.palette()
-        ground = palette.color(QPalette.ColorRole.Window)
-        text = palette.color(QPalette.ColorRole.WindowText)
-        line = QColor("#79b8ff" if ground.lightness() < _DARK else "#0550ae")
-        colors = (ground.name(), text.name())
-        # Setting colors is a change of style that would be told here again.
-        if colors != self._colors:
-            self._colors = colors
-            self._profile.recolor(ground, text, line)
-            self._tile.recolor(ground, line)
+    def recolor(self, colors: Colors) -> None:
+        """Draw in other colors."""
+        ground, line = QColor(colors.ground), QColor(colors.line)
+        self._profile.recolor(ground, QColor(colors.text), line)
+        self._tile.recolor(ground, line)
 
 
 class _Profile:

@@ -11,9 +11,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtGui import QColor, QPalette
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_blindsound.gui.themed import Colors, Themed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,7 +26,6 @@ _REDRAW_MS = 250
 _SLOTS = 512  # more than there are pixels; memory for hours is that for minutes
 _SMOOTHED_SHARE = 20  # the line is the mean over this part of the training
 _FAINT = 90  # opacity of the points, of 255
-_DARK = 128  # lightness below which a background is dark
 _TICKS = 5  # most labels of the logarithmic axis, which pyqtgraph would let overlap
 _TICK_DIGITS = (
     (1.0,),
@@ -76,7 +77,7 @@ class Series:
         return (*self._begun[-1], mean)
 
 
-class LossCurve(QWidget):
+class LossCurve(Themed):
     """Plot of the loss over the steps, and of a quality in decibels where it is known.
 
     Points are single values, the line their running mean. The axis of the loss is
@@ -91,7 +92,6 @@ class LossCurve(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._plot = _Plot()
-        self._colors: tuple[str, ...] = ()
         self.is_log = True
         self._loss, self._quality = Series(), Series()
         self.setFixedHeight(_HEIGHT)
@@ -108,7 +108,7 @@ class LossCurve(QWidget):
         self._timer.setInterval(_REDRAW_MS)
         self._timer.timeout.connect(self._redraw)
         self._drawn = 0.0
-        self._recolor()
+        self.follow_theme()
 
     def add(self, step: int, loss: float, quality: float | None = None) -> None:
         """Take the loss of a step, and the quality in dB if it was estimated there.
@@ -135,19 +135,9 @@ class LossCurve(QWidget):
         self._timer.stop()
         self._redraw()
 
-    def changeEvent(self, event: QEvent | None) -> None:
-        """Follow the palette, as when napari's theme is changed."""
-        super().changeEvent(event)
-        if event is not None and event.type() in (
-            QEvent.Type.PaletteChange,
-            QEvent.Type.StyleChange,
-        ):
-            self._recolor()
-
     def showEvent(self, event: Any) -> None:  # noqa: ANN401 - None or QShowEvent
         """Draw what came in while nobody saw it."""
         super().showEvent(event)
-        self._recolor()
         self._redraw()
 
     def _want_redraw(self) -> None:
@@ -163,17 +153,14 @@ class LossCurve(QWidget):
         self._drawn = time.monotonic()
         self._plot.draw(self._loss.points(), self._quality.points(), log=self.is_log)
 
-    def _recolor(self) -> None:
-        palette = self.palette()
-        ground = palette.color(QPalette.ColorRole.Window)
-        text = palette.color(QPalette.ColorRole.WindowText)
-        is_dark = ground.lightness() < _DARK
-        line, quality = ("#79b8ff", "#ffab70") if is_dark else ("#0550ae", "#a04100")
-        colors = (ground.name(), text.name(), line, quality)
-        # Setting colors is a change of style that would be told here again.
-        if colors != self._colors:
-            self._colors = colors
-            self._plot.recolor(ground, text, QColor(line), QColor(quality))
+    def recolor(self, colors: Colors) -> None:
+        """Draw in other colors."""
+        self._plot.recolor(
+            QColor(colors.ground),
+            QColor(colors.text),
+            QColor(colors.line),
+            QColor(colors.second),
+        )
 
 
 class _Plot:

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
 
 from napari_blindsound.gui.fold import Fold
 from napari_blindsound.gui.number import Number
-from napari_blindsound.gui.panel import alarm
+from napari_blindsound.gui.themed import Colors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -176,7 +176,7 @@ class ConfigForm(QWidget):
         self.changed.emit()
 
     def _mark(self, errors: Mapping[str, str]) -> None:
-        color = alarm(self.palette()).name()
+        color = Colors.of(self.palette()).alarm
         for name, row in self._rows.items():
             # As rich text, because napari's style overrules the label's palette.
             red = f'<span style="color:{color}">{escape(row.title)}</span>'

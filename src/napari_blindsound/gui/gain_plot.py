@@ -6,12 +6,14 @@ then shares.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import QEvent, Qt
-from qtpy.QtGui import QColor, QPalette
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QVBoxLayout
+
+from napari_blindsound.gui.themed import Colors, Themed
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QKeyEvent, QMouseEvent
@@ -20,12 +22,11 @@ if TYPE_CHECKING:
 
 _SMALL = 110  # px
 _LARGE = (640, 480)  # px
-_DARK = 128  # lightness below which a background is dark
 _FAINT = 150  # opacity of axes, of 255
 _STEPS = 50  # of the line, which has a bend
 
 
-class GainPlot(QWidget):
+class GainPlot(Themed):
     """Picture of one channel's noise; a click, or Enter, shows it in a window.
 
     Parameters
@@ -40,7 +41,6 @@ class GainPlot(QWidget):
         self._glance: Glance | None = None
         self._plot: _Plot | None = None
         self._window: GainPlot | None = None
-        self._colors: tuple[str, ...] = ()
         self._place = QVBoxLayout(self)
         self._place.setContentsMargins(0, 0, 0, 0)
         self.setAccessibleName("noise by light")
@@ -65,7 +65,7 @@ class GainPlot(QWidget):
         if self._plot is None:
             self._plot = _Plot(is_large=self._is_large)
             self._place.addWidget(self._plot.widget)
-            self._recolor()
+            self.recolor(self.colors or Colors.of(self.palette()))
         self._plot.draw(glance)
         if self._window is not None:
             self._window.show_glance(glance)
@@ -96,32 +96,10 @@ class GainPlot(QWidget):
         else:
             super().keyPressEvent(event)
 
-    def changeEvent(self, event: QEvent | None) -> None:
-        """Follow the palette, as when napari's theme is changed."""
-        super().changeEvent(event)
-        if event is not None and event.type() in (
-            QEvent.Type.PaletteChange,
-            QEvent.Type.StyleChange,
-        ):
-            self._recolor()
-
-    def showEvent(self, event: Any) -> None:  # noqa: ANN401 - None or QShowEvent
-        """Take the colors of where it is shown."""
-        super().showEvent(event)
-        self._recolor()
-
-    def _recolor(self) -> None:
-        if self._plot is None:
-            return
-        palette = self.palette()
-        ground = palette.color(QPalette.ColorRole.Window)
-        text = palette.color(QPalette.ColorRole.WindowText)
-        line = QColor("#79b8ff" if ground.lightness() < _DARK else "#0550ae")
-        colors = (ground.name(), text.name(), line.name())
-        # Setting colors is a change of style that would be told here again.
-        if colors != self._colors:
-            self._colors = colors
-            self._plot.recolor(text, line)
+    def recolor(self, colors: Colors) -> None:
+        """Draw in other colors."""
+        if self._plot is not None:
+            self._plot.recolor(QColor(colors.text), QColor(colors.line))
 
 
 class _Plot:

@@ -6,14 +6,13 @@ from html import escape
 from typing import TYPE_CHECKING, ClassVar
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QColor, QPalette
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_blindsound.gui.themed import Colors
 
 if TYPE_CHECKING:
     from napari_blindsound.gui.failure import Failure, Step
     from napari_blindsound.gui.session import Session
-
-_DARK = 128  # lightness below which a background is dark
 
 
 class Panel(QWidget):
@@ -89,7 +88,7 @@ class Complaint(QWidget):
         if failure is None:
             return
         # napari's style sheet outdoes the palette, but not what the text itself says.
-        color = alarm(self.palette()).name()
+        color = Colors.of(self.palette()).alarm
         self.label.setText(
             f'<span style="color:{color}">{escape(failure.message)}</span>'
         )
@@ -98,9 +97,3 @@ class Complaint(QWidget):
 
     def _on_clicked(self) -> None:
         self.remedied.emit(self.button.text())
-
-
-def alarm(palette: QPalette) -> QColor:
-    """A red that can be read on the palette's background."""
-    is_dark = palette.color(QPalette.ColorRole.Window).lightness() < _DARK
-    return QColor("#ff7b72" if is_dark else "#b3261e")

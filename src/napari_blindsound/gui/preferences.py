@@ -28,7 +28,7 @@ class Preferences:
     preview_seconds : float
         Least time between two previews of a training.
     tile_memory_gb : float
-        Memory that the tiles of a running network may take, in 1e9 bytes.
+        Memory for the denoised tiles that a lazy layer keeps, in units of 2**30 bytes.
     """
 
     device: str = "auto"

@@ -87,6 +87,8 @@ class Session:
     failure : Failure or None
     methods : mapping of str to type of Method
         By name; empty until they have been imported, which takes seconds.
+    devices : sequence of str
+        Of this computer; known with the methods.
     """
 
     def __init__(self, chosen: Preferences | None = None) -> None:
@@ -107,6 +109,7 @@ class Session:
         self._learned_from: Data | None = None
         self._earlier: tuple[Recipe | None, Data | None] = None, None
         self.methods: Mapping[str, type[Method]] = {}
+        self.devices: Sequence[str] = ()
         self.controls = Controls(self.preferences.preview_seconds)
         self._is_written = False
         self._workers = Workers()
@@ -318,8 +321,8 @@ class Session:
             on_finished=partial(self._on_finished, place),
         )
 
-    def _on_imported(self, methods: Mapping[str, type[Method]]) -> None:
-        self.methods = methods
+    def _on_imported(self, event: work.Imported) -> None:
+        self.methods, self.devices = event.methods, event.devices
         self.events.changed.emit()
 
     def _on_checked(self, event: Checked | Pace) -> None:

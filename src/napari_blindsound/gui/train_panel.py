@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
     QSpinBox,
     QVBoxLayout,
     QWidget,
@@ -134,12 +133,15 @@ class TrainPanel(Panel):
         self.unit.currentIndexChanged.connect(self._on_length)
 
     def _build_settings(self) -> None:
-        self.seed, self.device = QSpinBox(), QLineEdit(self.session.plan.device)
+        self.seed, self.device = QSpinBox(), QComboBox()
+        self.device.addItem("auto")
         self.seed.setRange(0, 2**31 - 1)
         self.seed.setToolTip("Seed of every random choice")
-        self.device.setToolTip("Where to compute: auto, cpu, cuda (or cuda:1), mps")
+        self.device.setToolTip(
+            "Where to compute; auto takes a graphics card if there is one"
+        )
         self.seed.valueChanged.connect(self._on_other)
-        self.device.editingFinished.connect(self._on_other)
+        self.device.currentTextChanged.connect(self._on_other)
         rows = QFormLayout()
         rows.addRow("seed", self.seed)
         rows.addRow("device", self.device)
@@ -245,7 +247,7 @@ class TrainPanel(Panel):
             replace(
                 self.session.plan,
                 seed=self.seed.value(),
-                device=self.device.text().strip() or "auto",
+                device=self.device.currentText(),
             )
         )
 
@@ -263,5 +265,9 @@ class TrainPanel(Panel):
         """Follow a plan that was set from elsewhere, such as a remedy's button."""
         plan = self.session.plan
         with QSignalBlocker(self.device), QSignalBlocker(self.seed):
-            self.device.setText(plan.device)
+            if self.session.devices and self.device.count() == 1:
+                self.device.addItems(self.session.devices)
+            if self.device.findText(plan.device) < 0:
+                self.device.addItem(plan.device)
+            self.device.setCurrentText(plan.device)
             self.seed.setValue(plan.seed)

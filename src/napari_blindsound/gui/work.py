@@ -34,15 +34,24 @@ class Checked:
     advice: tuple[str, ...]
 
 
-def importing(stop: threading.Event) -> Iterator[Mapping[str, type[Method]]]:
-    """Import what is large, and yield the methods."""
+@dataclass(frozen=True)
+class Imported:
+    """What can be chosen from once torch is there."""
+
+    methods: Mapping[str, type[Method]]
+    devices: tuple[str, ...]
+
+
+def importing(stop: threading.Event) -> Iterator[Imported]:
+    """Import what is large, and tell what there is."""
     from napari_blindsound import methods, pace
+    from napari_blindsound.networks.device import devices
 
     # Both are needed when Start is pressed, and what they import takes seconds.
     del pace
 
     if not stop.is_set():
-        yield methods.available()
+        yield Imported(methods.available(), tuple(devices()))
 
 
 def checking(data: Data, plan: Plan, stop: threading.Event) -> Iterator[Checked | Pace]:

@@ -35,11 +35,19 @@ def pick_device(name: str = "auto") -> torch.device:
     if name == "auto":
         return torch.device(next(kind for kind, found in there.items() if found))
     kind = name.partition(":")[0]
-    if not there.get(kind, False):
-        found = ", ".join(kind for kind, is_there in there.items() if is_there)
+    if not there.get(kind, False) or (":" in name and name not in devices()):
+        found = ", ".join(devices())
         msg = f"no device {name!r} on this machine; there is {found} (or auto)"
         raise DeviceError(msg)
     return torch.device(name)
+
+
+def devices() -> list[str]:
+    """Names of the devices of this machine, the best first."""
+    names = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return [*names, "cpu"]
 
 
 def mixed_precision(
