@@ -43,7 +43,7 @@ def main() -> None:
     """Draw all pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=HERE / "screenshots")
-    parser.add_argument("--seconds", type=float, default=25.0, help="of training")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of training")
     parser.add_argument("--themes", nargs="*", default=["dark", "light"])
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)

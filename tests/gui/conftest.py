@@ -28,6 +28,16 @@ def why_not():
     return None
 
 
+@pytest.fixture(autouse=True)
+def _empty_clipboard():
+    """Own no clipboard: whoever asked for it would wait while a later test blocks."""
+    yield
+    from qtpy.QtWidgets import QApplication
+
+    if QApplication.instance() is not None:
+        QApplication.clipboard().clear()
+
+
 class Skipped(pytest.Module):
     """A file of tests that is not even imported."""
 
