@@ -14,6 +14,8 @@ INSTALLED := $(VENV)/installed
 # What pytest ends with where every file is skipped, as those of the docks are where
 # there is neither a display nor Xvfb.
 NO_TESTS := 5
+# Two processes, each of which runs whole files.
+PARALLEL := -n 2 --dist loadfile
 
 .PHONY: demo test picture screenshots python venv-module
 
@@ -28,9 +30,9 @@ test: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/npe2 validate napari-blindsound
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 	@echo "The docks once more, with the other binding to Qt:"
-	PYTEST_QT_API=pyside6 $(BIN)/python -m pytest tests/gui || [ $$? = $(NO_TESTS) ]
+	PYTEST_QT_API=pyside6 $(BIN)/python -m pytest $(PARALLEL) tests/gui || [ $$? = $(NO_TESTS) ]
 
 # The picture of the README, from a fresh demo.
 picture: demo

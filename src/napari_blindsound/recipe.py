@@ -19,6 +19,7 @@ from napari_blindsound import methods as registry
 from napari_blindsound.errors import ModelError, RecipeError
 from napari_blindsound.inference.denoiser import Denoiser
 from napari_blindsound.networks.device import pick_device
+from napari_blindsound.networks.weights import seeded
 from napari_blindsound.training.checkpoint import (
     load_tensors,
     prefixed,
@@ -259,9 +260,7 @@ class Training:
         networks = 1 if self.recipe.channels == "joint" else self.images[0].n_channels
         if train.seconds is not None:
             train = train.model_copy(update={"seconds": train.seconds / networks})
-        # The seed decides the first weights, and leaves torch's own generator alone.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(train.seed)
+        with seeded(train.seed):
             method = registry.find(self.recipe.method)(config, channels)
         patches = PatchSampler(
             images,

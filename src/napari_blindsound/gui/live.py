@@ -38,7 +38,7 @@ _ENDS_COST = 8  # fewer pixels where both estimates are wanted: one takes many p
 _NUDGE_SECONDS = 0.15  # between previews while somebody scrolls
 _NEWS_SECONDS = 0.9  # between two tellings of progress; previews come with one
 _JUDGED_SIDE = 192  # px of the part that quality is estimated on
-_JUDGED_SHARE = 100  # an estimate is repeated after so many times the time it took
+_JUDGED_SHARE = 40  # an estimate is repeated after so many times the time it took
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from napari_blindsound.images.volume import Volume
 from napari_blindsound.inference.estimate import Estimate
 from napari_blindsound.inference.tiling import denoise_region
 from napari_blindsound.networks.device import mixed_precision, pick_device
+from napari_blindsound.networks.weights import seeded
 from napari_blindsound.training.checkpoint import (
     load_tensors,
     prefixed,
@@ -346,7 +347,8 @@ class Denoiser:
         preprocessing = Preprocessing.from_json(header["preprocessing"])
         count = header["networks"]
         channels = len(preprocessing.noise) if count == 1 else 1
-        methods = [kind(config, channels) for _ in range(count)]
+        with seeded(0):  # only so that nobody else's draws are disturbed
+            methods = [kind(config, channels) for _ in range(count)]
         for index, method in enumerate(methods):
             method.load_state_dict(under(str(index), tensors))
         return cls(
