@@ -15,7 +15,7 @@ from napari_blindsound.gui.session import Session, State
 from napari_blindsound.gui.view import Look
 from napari_blindsound.images.open import open_volume
 from napari_blindsound.images.phantom import phantom
-from napari_blindsound.inference.store import WriteConfig
+from napari_blindsound.job import Job
 from napari_blindsound.training.events import Progress
 
 SMALL = {"width": 4, "depth": 1, "patch": 32, "batch": 1}
@@ -221,7 +221,7 @@ def _axes(names):
 def test_write_then_load_the_model(session, qtbot, data, tmp_path):
     train(session, qtbot, data)
     applied = heard(session.events.applied)
-    session.write([(data.volume, tmp_path / "r.ome.zarr")], WriteConfig(), "command")
+    session.write(Job(), [(data.volume, tmp_path / "r.ome.zarr")])
     qtbot.waitUntil(lambda: session.state is State.DONE, timeout=LONG)
     assert applied == [tmp_path / "r.ome.zarr"]
     session.save_model(tmp_path / "m.blindsound")

@@ -7,30 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QApplication,
-    QFileDialog,
-    QFrame,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QProgressBar,
-    QPushButton,
-    QSizePolicy,
-    QVBoxLayout,
-)
+from qtpy.QtWidgets import QFileDialog, QPushButton
 
+from napari_blindsound.gui.bar import Bar
 from napari_blindsound.gui.session import State
 from napari_blindsound.training.events import Progress
 from napari_blindsound.wording import duration
 
 if TYPE_CHECKING:
     from napari_blindsound.gui.session import Session
+    from napari_blindsound.inference.events import WriteEvent
 
-_WHOLE = 1000  # positions of the progress bar
 
-
-class ActionBar(QFrame):
+class ActionBar(Bar):
     """Device, speed and time left; Start, Pause, Stop, Reset; the command line.
 
     Attributes
@@ -44,31 +33,7 @@ class ActionBar(QFrame):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
-        self.setFrameShape(QFrame.Shape.StyledPanel)
-        self.status = QLabel("drop an image here, or open one in napari")
-        self.status.setSizePolicy(
-            QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred
-        )
-        self.bar = QProgressBar()
-        self.bar.setRange(0, _WHOLE)
-        self.bar.setTextVisible(False)
-        self.bar.setMaximumHeight(8)
         self._build_buttons()
-        self._build_command()
-        buttons = QHBoxLayout()
-        for button in (self.start, self.pause, self.stop, self.reset):
-            buttons.addWidget(button)
-        command = QHBoxLayout()
-        command.addWidget(self.command, 1)
-        command.addWidget(self.copy)
-        command.addWidget(self.recipe)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(6, 4, 6, 4)
-        whole.setSpacing(3)
-        whole.addWidget(self.status)
-        whole.addWidget(self.bar)
-        whole.addLayout(buttons)
-        whole.addLayout(command)
         session.events.progressed.connect(self._on_progress)
         session.events.written.connect(self._on_written)
         session.events.said.connect(self.say)
@@ -95,26 +60,16 @@ class ActionBar(QFrame):
         elif state is State.PAUSED:
             self.say("paused")
 
-    def say(self, text: str) -> None:
-        """Say what goes on, in a line."""
-        self.status.setText(text)
-        self.status.setToolTip(text)
-
     def show_command(self, text: str) -> None:
-        """Show the command line that does the same."""
-        if text != self.command.text():
-            self.command.setText(text)
-            self.command.setCursorPosition(0)
-            self.command.setToolTip(text)
-        for control in (self.command, self.copy, self.recipe):
-            control.setEnabled(bool(text))
+        """Show the command line that does the same; empty if there is none."""
+        super().show_command(text)
+        self.recipe.setEnabled(bool(text))
 
     def _build_buttons(self) -> None:
         self.start = QPushButton("Start")
         self.start.setToolTip("Train on the image, from the beginning (Ctrl+Return)")
         self.pause = QPushButton("Pause")
         self.pause.setToolTip("Let the training wait, or go on with it")
-        self.stop = QPushButton("■ Stop")
         self.stop.setToolTip("End within a second; what was learned or written is kept")
         self.reset = QPushButton("Reset")
         self.reset.setToolTip("Forget the model that was learned")
@@ -122,19 +77,14 @@ class ActionBar(QFrame):
         self.pause.clicked.connect(self._on_pause)
         self.stop.clicked.connect(self._on_stop)
         self.reset.clicked.connect(self.session.reset)
-
-    def _build_command(self) -> None:
-        self.command = QLineEdit()
-        self.command.setReadOnly(True)
-        self.command.setFrame(False)
-        self.copy = QPushButton("copy")
-        self.copy.setToolTip("Copy the command line that repeats this run anywhere")
+        for button in (self.start, self.pause, self.stop, self.reset):
+            self.buttons.addWidget(button)
         self.recipe = QPushButton("recipe…")
         self.recipe.setToolTip(
             "Save a recipe file; 'blindsound repeat FILE' does the same run again"
         )
-        self.copy.clicked.connect(self._on_copy)
         self.recipe.clicked.connect(self._on_recipe)
+        self.line.addWidget(self.recipe)
 
     def _rest(self, state: State) -> None:
         words = {
@@ -144,7 +94,7 @@ class ActionBar(QFrame):
             State.TRAINED: "trained: apply it in step 4",
             State.DONE: "done: the result is the newest layer, or in its folder",
         }
-        self.bar.setValue(_WHOLE if state in (State.TRAINED, State.DONE) else 0)
+        self.show_progress(state in (State.TRAINED, State.DONE))
         if self.session.can_go_on:
             self.say("stopped: continue, or apply what was learned")
         elif state in words:
@@ -153,7 +103,7 @@ class ActionBar(QFrame):
     def _on_progress(self, event: object) -> None:
         if not isinstance(event, Progress) or self.session.state is not State.TRAINING:
             return
-        self.bar.setValue(round(event.fraction * _WHOLE))
+        self.show_progress(event.fraction)
         device = self.session.device_name
         left = (
             f"{duration(event.seconds_left)} left"
@@ -162,12 +112,13 @@ class ActionBar(QFrame):
         )
         self.say(f"{device} · {event.steps_per_second:.0f} steps/s · {left}")
 
-    def _on_written(self, event: object) -> None:
-        done, total = getattr(event, "done", 0), getattr(event, "total", 1)
-        self.bar.setValue(round(done / max(total, 1) * _WHOLE))
-        left = getattr(event, "seconds_left", None)
-        words = f"{100 * done / max(total, 1):.0f} % · {getattr(event, 'message', '')}"
-        self.say(words + (f" · {duration(left)} left" if left is not None else ""))
+    def _on_written(self, event: WriteEvent) -> None:
+        done = event.done / max(event.total, 1)
+        self.show_progress(done)
+        words = f"{100 * done:.0f} % · {event.message}"
+        if event.seconds_left is not None:
+            words += f" · {duration(event.seconds_left)} left"
+        self.say(words)
 
     def _on_pause(self) -> None:
         if self.session.state is State.TRAINING:
@@ -179,12 +130,6 @@ class ActionBar(QFrame):
         self.stop.setEnabled(False)
         self.say("stopping…")
         self.session.stop()
-
-    def _on_copy(self) -> None:
-        clipboard = QApplication.clipboard()
-        if clipboard is not None:
-            clipboard.setText(self.command.text())
-            self.say("copied the command line")
 
     def _on_recipe(self) -> None:
         path, _ = QFileDialog.getSaveFileName(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFileDialog,
     QHBoxLayout,
     QLabel,
@@ -16,6 +15,7 @@ from qtpy.QtWidgets import (
     QPushButton,
 )
 
+from napari_blindsound.gui.combo import Combo
 from napari_blindsound.gui.panel import Panel
 from napari_blindsound.wording import file_name
 
@@ -129,7 +129,7 @@ class ApplyPanel(Panel):
         self.write.setText(_WRITE)
 
     def _build_target(self) -> None:
-        self.target = QComboBox()
+        self.target = Combo()
         self.target.setToolTip("What the model is applied to")
         self.target.activated.connect(self._on_target)
         self.show_layers([])
@@ -157,7 +157,7 @@ class ApplyPanel(Panel):
         browse.setToolTip("Choose the place")
         browse.setMaximumWidth(32)
         browse.clicked.connect(self._browse)
-        self.dtype = QComboBox()
+        self.dtype = Combo()
         self.dtype.addItem("float32", "float32")
         self.dtype.addItem("the image's own type", "source")
         self.dtype.setToolTip(

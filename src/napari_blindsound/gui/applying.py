@@ -13,6 +13,7 @@ from napari_blindsound.gui.layers import (
     channel_of,
     files_of,
     like,
+    number_of,
     role_of,
     volume_of,
 )
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from napari_blindsound.gui.session import Session
     from napari_blindsound.images.volume import Volume
     from napari_blindsound.inference.denoiser import Denoiser
-    from napari_blindsound.inference.store import WriteConfig
     from napari_blindsound.job import Job
 
 UNSAVED = "MODEL.blindsound"
@@ -99,7 +99,7 @@ class Applying(QObject):
         # Before the methods are there, torch would be imported here.
         if not session.methods or (data is None and not panel.is_for_files):
             return None
-        from napari_blindsound.job import Job, frames_as_inputs
+        from napari_blindsound.job import Job
 
         place = panel.place.text().strip()
         result = {
@@ -111,14 +111,13 @@ class Applying(QObject):
         if panel.is_for_files:
             paths = tuple(str(path) for path in panel.files)
             return Job(inputs=paths, model_in=self._model_path, **result)
+        if (name := panel.target_layer) is not None and name in self._viewer.layers:
+            image = _image_of(self._viewer.layers[name])
+            return Job(model_in=self._model_path, **image, **result)
         if data is None:
             return None
-        inputs, stack = data.paths, False
-        if len(data.paths) > 1:
-            inputs, stack = frames_as_inputs(data.paths)
         image = {
-            "inputs": inputs,
-            "stack": stack,
+            **_named(data.paths),
             "axes": data.axes,
             "image": data.number,
             "channel": None if data.channel is None else str(data.channel),
@@ -132,7 +131,9 @@ class Applying(QObject):
         }
         recipe = session.recipe or session.plan.recipe(data, session.pace)
         job = Job(**image, **spans, recipe=recipe, **result)
-        return job if session.denoiser is None else job.settled(session.denoiser)
+        # While another training runs, there is only the model of the one before.
+        model = None if session.is_training else session.denoiser
+        return job if model is None else job.settled(model)
 
     def save_recipe(self, path: Path) -> None:
         """Write the recipe file of the present choice."""
@@ -159,13 +160,11 @@ class Applying(QObject):
         try:
             targets = self._written()
             job = self.job()
-            config = self._config()
         except (ValueError, OSError) as error:
             self._session.fail(error, "apply")
             return
         if job is not None:
-            threads = job.recipe.train.threads
-            self._session.write(targets, config, job.command_line(), threads)
+            self._session.write(job, targets, resume=self._panel.is_unfinished)
 
     def close(self) -> None:
         """Let go of the viewer; layers that were made go on."""
@@ -176,15 +175,6 @@ class Applying(QObject):
     def _model_path(self) -> str:
         path = self._session.model_path
         return str(path) if path is not None else UNSAVED
-
-    def _config(self) -> WriteConfig:
-        from napari_blindsound.inference.store import WriteConfig
-
-        return WriteConfig(
-            dtype=self._panel.dtype.currentData(),
-            overwrite=self._panel.replace.isChecked(),
-            resume=self._panel.is_unfinished,
-        )
 
     def _targets(self) -> Iterator[tuple[Denoiser, Volume, Image]]:
         """Model, image and layer of each lazy layer."""
@@ -320,6 +310,24 @@ class Applying(QObject):
 
 
 _SPANS = ("times", "slices", "rows", "columns")
+
+
+def _named(paths: tuple[str, ...]) -> dict[str, object]:
+    """How a job names files, several as the frames of one stack."""
+    from napari_blindsound.job import frames_as_inputs
+
+    inputs, stack = (paths, False) if len(paths) < 2 else frames_as_inputs(paths)
+    return {"inputs": inputs, "stack": stack}
+
+
+def _image_of(layer: Image) -> dict[str, object]:
+    """How a job names what a layer shows."""
+    channel = channel_of(layer)
+    return {
+        **_named(files_of(layer)),
+        "image": number_of(layer),
+        "channel": None if channel is None else str(channel),
+    }
 
 
 def _siblings(viewer: Viewer, source: Image) -> list[Image]:

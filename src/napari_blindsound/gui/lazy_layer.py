@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
-from napari_blindsound.gui.view import looked_at
+from napari_blindsound.gui.view import looked_at, pixel_at
 from napari_blindsound.images.layers import KEY, place, sampled_range
 from napari_blindsound.inference.progressive import MEMORY, Progressive
 
@@ -245,7 +245,10 @@ class LazyLayer(QObject):
         dims = self._viewer.dims
         point = np.array(dims.point, dtype=float)
         point[list(dims.displayed)] = self._viewer.scene.camera.center[-2:]
-        at = np.round(self.layer.world_to_data(point) / CENTER_STEP) * CENTER_STEP
+        at = (
+            np.round(pixel_at(self._viewer, self.layer, point) / CENTER_STEP)
+            * CENTER_STEP
+        )
         return float(at[self._axes.index("Y")]), float(at[self._axes.index("X")])
 
     def _tell_news(self) -> None:

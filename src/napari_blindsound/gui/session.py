@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from napari_blindsound.gui.workers import Place
     from napari_blindsound.images.volume import Volume
     from napari_blindsound.inference.denoiser import Denoiser
-    from napari_blindsound.inference.store import WriteConfig, WriteEvent
+    from napari_blindsound.inference.events import WriteEvent
+    from napari_blindsound.job import Job
     from napari_blindsound.methods.base import Method
     from napari_blindsound.pace import Pace
     from napari_blindsound.recipe import Recipe, Training
@@ -117,7 +118,12 @@ class Session:
     @property
     def is_busy(self) -> bool:
         """Whether something runs that Stop ends."""
-        return self.state in (State.TRAINING, State.PAUSED, State.APPLYING)
+        return self.is_training or self.state is State.APPLYING
+
+    @property
+    def is_training(self) -> bool:
+        """Whether a training runs or waits."""
+        return self.state in (State.TRAINING, State.PAUSED)
 
     @property
     def is_learned_here(self) -> bool:
@@ -216,12 +222,12 @@ class Session:
         if self.training is not None:
             self.training.close()
         self.training = None
-        if self.denoiser is None:
-            self.recipe = self._learned_from = None
         self.controls.pause.clear()
         if self.denoiser is not None:
             self._to(State.TRAINED)
-        elif self.data is None:
+            return
+        self.recipe = self._learned_from = None
+        if self.data is None:
             self._to(State.EMPTY)
         else:
             self._to(State.DATA if self.checked is None else State.READY)
@@ -263,13 +269,9 @@ class Session:
         self._run("main", task, partial(self._on_loaded, path), "apply")
 
     def write(
-        self,
-        targets: Sequence[tuple[Volume, Path]],
-        config: WriteConfig,
-        command: str,
-        threads: int | None = None,
+        self, job: Job, targets: Sequence[tuple[Volume, Path]], *, resume: bool = False
     ) -> None:
-        """Denoise images to disk, one after another."""
+        """Denoise images to disk, one after another, as a job says."""
         self._refuse_while_busy()
         model = self.model()
         if model is None:
@@ -277,7 +279,7 @@ class Session:
         self._clear_failure()
         self._is_written = False
         self._to(State.APPLYING)
-        task = partial(work.writing, model, tuple(targets), config, command, threads)
+        task = partial(work.writing, job, model, tuple(targets), resume)
         self._run("main", task, self._on_written, "apply")
 
     def fail(self, error: BaseException, step: Step) -> None:
@@ -381,7 +383,7 @@ class Session:
     def _on_failed(self, error: BaseException, step: Step) -> None:
         self._fail(explain(error, step))
         self._is_written = False
-        if self.state in (State.TRAINING, State.PAUSED):
+        if self.is_training:
             # What was learned until then is good.
             if self.training is not None:
                 self._learned(self.training.denoiser())
@@ -398,8 +400,7 @@ class Session:
 
     def _paint(self) -> None:
         """Denoise what is looked at, unless a training does."""
-        training = self.state in (State.TRAINING, State.PAUSED)
-        if training or self.data is None or self.denoiser is None:
+        if self.is_training or self.data is None or self.denoiser is None:
             return
         if self.controls.request is None or "paint" in self._workers:
             return

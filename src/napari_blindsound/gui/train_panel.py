@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import (
-    QComboBox,
     QDoubleSpinBox,
     QFormLayout,
     QHBoxLayout,
@@ -18,6 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_blindsound.gui.combo import Combo
 from napari_blindsound.gui.curve import LossCurve
 from napari_blindsound.gui.fold import Fold
 from napari_blindsound.gui.form import ConfigForm
@@ -99,10 +99,10 @@ class TrainPanel(Panel):
         self.quality.clear()
 
     def _build_choice(self) -> None:
-        self.method, self.preset = QComboBox(), QComboBox()
+        self.method, self.preset = Combo(), Combo()
         self.method.setToolTip("Denoising method")
         self.preset.setToolTip("Named settings of the method")
-        self.amount, self.unit = QDoubleSpinBox(), QComboBox()
+        self.amount, self.unit = QDoubleSpinBox(), Combo()
         self.amount.setRange(1, 1e7)
         self.amount.setDecimals(0)
         self.amount.setValue(DEFAULT_SECONDS)
@@ -114,10 +114,6 @@ class TrainPanel(Panel):
         for word, text in _UNITS.items():
             self.unit.addItem(text, word)
         for combo in (self.method, self.preset, self.unit):
-            # As narrow as the dock, whatever the longest entry is.
-            combo.setSizeAdjustPolicy(
-                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-            )
             combo.setMinimumContentsLength(6)
         first, second = QHBoxLayout(), QHBoxLayout()
         first.addWidget(self.method, 3)
@@ -133,7 +129,7 @@ class TrainPanel(Panel):
         self.unit.currentIndexChanged.connect(self._on_length)
 
     def _build_settings(self) -> None:
-        self.seed, self.device = QSpinBox(), QComboBox()
+        self.seed, self.device = QSpinBox(), Combo()
         self.device.addItem("auto")
         self.seed.setRange(0, 2**31 - 1)
         self.seed.setToolTip("Seed of every random choice")

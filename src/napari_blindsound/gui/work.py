@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from napari_blindsound.gui.plan import Plan
     from napari_blindsound.images.volume import Volume
     from napari_blindsound.inference.denoiser import Denoiser
-    from napari_blindsound.inference.store import WriteConfig
+    from napari_blindsound.inference.events import WriteEvent
+    from napari_blindsound.job import Job
     from napari_blindsound.methods.base import Method
     from napari_blindsound.pace import Pace
     from napari_blindsound.quality.preflight import Glance
@@ -119,21 +120,14 @@ def loading(path: Path, device: str, stop: threading.Event) -> Iterator[Denoiser
 
 
 def writing(
+    job: Job,
     model: Denoiser,
     targets: Sequence[tuple[Volume, Path]],
-    config: WriteConfig,
-    command: str,
-    threads: int | None,
+    resume: bool,  # noqa: FBT001 - handed over by place, as all work is
     stop: threading.Event,
-) -> Iterator[object]:
+) -> Iterator[WriteEvent]:
     """Denoise images to disk, one after another."""
-    from napari_blindsound.inference.store import write
-    from napari_blindsound.training.threads import each_fixed
-
-    facts = {"command": command}
     for volume, path in targets:
         if stop.is_set():
             return
-        events = write(model, volume, path, config, stop=stop, provenance=facts)
-        # The number of threads decides the bits, as it did in training.
-        yield from each_fixed(events, threads)
+        yield from job.write(model, volume, path, stop=stop, resume=resume)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import threading
-import traceback
 from collections import deque
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
+
+from napari_blindsound.inference.background import bare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,7 +96,7 @@ class Worker(QObject):
         except Exception as error:
             # Passed on to whoever started it.
             log.debug("work failed", exc_info=True)
-            self._post(_FAILED, _bare(error))
+            self._post(_FAILED, bare(error))
         finally:
             # What the frame still holds would live on until the thread's last line.
             del work
@@ -122,13 +123,3 @@ class Worker(QObject):
                 _alive.discard(self)
                 # What listens holds it, and it what listens: Qt cuts the knot.
                 self.deleteLater()
-
-
-def _bare(error: BaseException) -> BaseException:
-    """The error without the frames it came through, whose variables hold models."""
-    chain: BaseException | None = error
-    while chain is not None:
-        traceback.clear_frames(chain.__traceback__)
-        chain.__traceback__ = None
-        chain = chain.__context__
-    return error
