@@ -255,6 +255,47 @@ def test_stopped_result_is_continued(dock, viewer, qtbot, tmp_path):
     assert place.exists()
 
 
+def test_the_line_for_another_layer_names_its_file(dock, viewer, qtbot, movie):
+    open_file(dock, qtbot, movie)
+    train(dock, qtbot)
+    (movie.parent / "model.blindsound").unlink(missing_ok=True)
+    dock.session.save_model(movie.parent / "model.blindsound")
+    other = viewer.add_image(phantom("2d", size=96).noisy, name="other")
+    pick(dock.apply.target, "layer: other")
+    words = shlex.split(dock.bar.command.text())
+    assert words[:3] == ["blindsound", "denoise", "IMAGE.ome.zarr"]
+    assert str(movie.parent / "model.blindsound") in words
+    viewer.layers.remove(other)
+
+
+def test_the_line_while_training_again_is_that_of_the_new_training(
+    dock, viewer, qtbot, movie
+):
+    open_file(dock, qtbot, movie)
+    set_small(dock, steps=100_000)
+    for _ in range(2):
+        dock.bar.start.click()
+        qtbot.waitUntil(lambda: len(dock.train.curve._loss) > 0, timeout=LONG)
+        assert "--stop-after" not in dock.bar.command.text()
+        dock.bar.stop.click()
+        qtbot.waitUntil(lambda: dock.session.state is State.TRAINED, timeout=LONG)
+        assert "--stop-after" in dock.bar.command.text()
+
+
+def test_the_batch_dock_opens_with_the_same_recipe(dock, viewer, qtbot):
+    choose(dock, qtbot, viewer.add_image(phantom("2d", size=96).noisy))
+    train(dock, qtbot)
+    dock.apply.batch.click()
+    [batch] = [
+        each
+        for each in viewer.window.dock_widgets.values()
+        if type(each).__name__ == "BatchDock"
+    ]
+    assert batch.session.choice.settings == SMALL
+    assert batch.session.choice.steps == 40
+    batch.session.close(5)
+
+
 def test_layer_deleted_while_training(dock, viewer, qtbot):
     layer = viewer.add_image(phantom("2d", size=96).noisy)
     choose(dock, qtbot, layer)

@@ -35,12 +35,15 @@ class ApplyPanel(Panel):
         A lazy layer of the target shall be added.
     write_wanted : Signal
         The target shall be denoised to the place chosen.
+    batch_wanted : Signal
+        Many files shall be denoised the same way.
     """
 
     step = "apply"
     title = "Apply"
     lazy_wanted = Signal()
     write_wanted = Signal()
+    batch_wanted = Signal()
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -136,6 +139,10 @@ class ApplyPanel(Panel):
         row = QHBoxLayout()
         row.addWidget(QLabel("apply to"))
         row.addWidget(self.target, 1)
+        self.batch = QPushButton("Batch…")
+        self.batch.setToolTip("Open the dock for many files, to train in the same way")
+        self.batch.clicked.connect(self.batch_wanted)
+        row.addWidget(self.batch)
         self.body.addLayout(row)
 
     def _build_lazy(self) -> None:

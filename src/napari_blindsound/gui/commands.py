@@ -7,7 +7,7 @@ part of the plugin is used first, also where there is no window and no Qt.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_blindsound.errors import ModelError
 
@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 
     from napari.viewer import Viewer
     from npe2 import PluginContext
+    from qtpy.QtWidgets import QWidget
 
+    from napari_blindsound.gui.batch_dock import BatchDock
     from napari_blindsound.gui.dock import DenoiseDock
 
     NoLayers = list[tuple[None]]
 
-DOCK = "Denoise (Blindsound)"
-"""Name of the dock, the one that napari gives it from the manifest."""
+T = TypeVar("T", bound="QWidget")
+
+DOCK, BATCH = "Denoise (Blindsound)", "Batch denoise (Blindsound)"
+"""Names of the docks, those that napari gives them from the manifest."""
 
 _MODEL = ".blindsound"
 _COMMAND = "napari-blindsound.denoise_layer"
@@ -131,18 +135,39 @@ def open_dock(viewer: Viewer) -> DenoiseDock:
     """
     from napari_blindsound.gui.dock import DenoiseDock
 
+    return _opened(viewer, DenoiseDock, DOCK)
+
+
+def open_batch_dock(viewer: Viewer) -> BatchDock:
+    """Show the dock for many files, the one that is there already if there is one.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        With a window.
+
+    Returns
+    -------
+    BatchDock
+    """
+    from napari_blindsound.gui.batch_dock import BatchDock
+
+    return _opened(viewer, BatchDock, BATCH)
+
+
+def _opened(viewer: Viewer, kind: type[T], name: str) -> T:
     # By its kind: a script may have added it under another name.
     docks: list[Any] = list(viewer.window.dock_widgets.values())
     for dock in docks:
-        if isinstance(dock, DenoiseDock):
+        if isinstance(dock, kind):
             _bring_forward(dock)
             return dock
-    dock = DenoiseDock(viewer)
-    viewer.window.add_dock_widget(dock, name=DOCK, area="right")
-    return dock
+    made = kind(viewer)
+    viewer.window.add_dock_widget(made, name=name, area="right")
+    return made
 
 
-def _bring_forward(dock: DenoiseDock) -> None:
+def _bring_forward(dock: QWidget) -> None:
     from qtpy.QtWidgets import QDockWidget
 
     frame = dock.parentWidget()

@@ -116,6 +116,7 @@ class DenoiseDock(ClosingDock):
         self.data.chosen.connect(self._on_chosen)
         self.data.model_dropped.connect(self.use_model)
         self.bar.start.clicked.connect(self.train.begin)
+        self.apply.batch_wanted.connect(self._on_batch)
         self.bar.recipe_wanted.connect(self.applying.save_recipe)
         self.applying.command_changed.connect(self.bar.show_command)
         for panel in self.panels:
@@ -160,6 +161,14 @@ class DenoiseDock(ClosingDock):
                 self.open(panel)
         if failure is not None:
             self.bar.say("see the message above")
+
+    def _on_batch(self) -> None:
+        """Many files, by the recipe of the training that there was."""
+        from napari_blindsound.gui.commands import open_batch_dock
+
+        batch = open_batch_dock(self.viewer)
+        if self.session.recipe is not None:
+            batch.use_recipe(self.session.recipe)
 
     def _on_remedy(self, remedy: str) -> None:
         if remedy == "use CPU":
