@@ -100,10 +100,8 @@ def test_lambda_follows_the_published_schedule(progress, lam):
 def test_loss_on_constants_is_the_formula():
     # h = 1, f(y) = 2, y = 0, lambda = 3: (1 + 6)^2 + 1 = 50
     method = small(lam_start=3.0, lam_end=3.0, scale_loss=False, phases=16)
-    method._blind_at = lambda masked, phases: torch.ones(len(phases), 1, 1, 4, 4)
-    method._visible_at = lambda noisy, phases: torch.full(
-        (len(phases), 1, 1, 4, 4), 2.0
-    )
+    method.blind_at = lambda masked, phases: torch.ones(len(phases), 1, 1, 4, 4)
+    method.visible_at = lambda noisy, phases: torch.full((len(phases), 1, 1, 4, 4), 2.0)
     terms = method.loss(torch.zeros(1, 1, 16, 16), 0.0)
     assert sum(terms.values()).item() == pytest.approx(50)
 
@@ -120,7 +118,7 @@ def test_phases_estimate_the_exact_loss_without_bias():
 
 def test_visible_branch_has_no_gradient():
     method = small(eta=0.0, lam_start=1e6, lam_end=1e6, scale_loss=False)
-    method._blind_at = lambda masked, phases: (
+    method.blind_at = lambda masked, phases: (
         (masked * 0).mean().expand(len(phases), 1, 1, 4, 4)
     )
     terms = method.loss(torch.rand(1, 1, 16, 16), 0.0)

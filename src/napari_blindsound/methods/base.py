@@ -9,12 +9,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from typing import ClassVar, Literal, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from napari_blindsound.noise.calibration import NoiseModel
+
+DEVIATION = "deviation"
+"""Name of the output that is a standard deviation, where a method has one."""
 
 
 class MethodConfig(BaseModel):
@@ -122,6 +128,15 @@ class Method(nn.Module, ABC):
     def trained_blend(self) -> float | None:
         """Weight of the second of :attr:`ends` in training; None without ends."""
         return None
+
+    def calibrate(self, noise: Sequence[NoiseModel]) -> None:
+        """Take note of the noise; methods that assume nothing of it have no use for it.
+
+        Parameters
+        ----------
+        noise : sequence of NoiseModel
+            Of normalized images, one a channel.
+        """
 
     @abstractmethod
     def losses(

@@ -103,6 +103,19 @@ class Preprocessing:
         """Counts from the network's range, (..., C, H, W), float32."""
         return self.intensity.restore(normalized, channel_axis=normalized.ndim - 3)
 
+    def normalized_noise(self) -> tuple[NoiseModel, ...]:
+        """Noise of normalized images, one model a channel."""
+        return tuple(
+            NoiseModel(
+                model.gain / scale,
+                (model.offset - offset) / scale,
+                model.read_variance / scale**2,
+            )
+            for model, offset, scale in zip(
+                self.noise, self.intensity.offset, self.intensity.scale, strict=True
+            )
+        )
+
     def of_channel(self, channel: int) -> Preprocessing:
         """The part for one channel."""
         offset, scale = self.intensity.offset[channel], self.intensity.scale[channel]

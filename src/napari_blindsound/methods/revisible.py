@@ -1,0 +1,217 @@
+"""What Blind2Unblind and Blind2Sound share: blind spots that become visible again.
+
+One network sees masked copies of the image, in which it learns, and the image itself,
+which it denoises. How the two estimates make a loss is each method's own matter.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import Field, model_validator
+
+from napari_blindsound.methods.base import Method, MethodConfig
+from napari_blindsound.methods.masking import (
+    Padding,
+    join_phases,
+    mask_phases,
+    split_phases,
+)
+from napari_blindsound.networks.unet import UNet
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from torch import Tensor
+
+# Masked copies that go through the network at once. The loss is a sum over phases, so
+# groups change nothing but memory; one that fits the cache is computed twice as fast.
+GROUP = 4
+
+
+class RevisibleConfig(MethodConfig):
+    """Network, mask and the weight of the visible branch over the training."""
+
+    width: int = Field(16, ge=1, description="channels of the network's downward path")
+    depth: int = Field(3, ge=1, le=7, description="poolings by 2 in the network")
+    cell: Literal[2, 4] = Field(
+        4, description="side of a masking cell; one pixel of each cell is blind at once"
+    )
+    phases: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="masked copies a step, drawn at random; cell x cell is the exact "
+        "loss, fewer an unbiased and much faster estimate of it",
+    )
+    padding: Padding = Field(
+        "reflect", description="what lies beyond the border when a pixel is filled"
+    )
+    lam_start: float = Field(
+        2.0, ge=0, description="weight of the visible branch at the start"
+    )
+    lam_end: float = Field(
+        20.0, ge=0, description="weight of the visible branch at the end"
+    )
+    lam_hold: float = Field(
+        0.4, ge=0, lt=1, description="fraction of training before that weight rises"
+    )
+
+    @model_validator(mode="after")
+    def _phases_fit_the_cell(self) -> Self:
+        if self.phases > self.cell**2:
+            msg = (
+                f"phases is {self.phases}, but a cell of {self.cell} x {self.cell} has "
+                f"{self.cell**2} pixels; choose at most that"
+            )
+            raise ValueError(msg)
+        return self
+
+    def lam(self, progress: float) -> float:
+        """Weight of the visible branch after a fraction `progress` of the training."""
+        rise = max(0.0, progress - self.lam_hold) / (1 - self.lam_hold)
+        return self.lam_start + rise * (self.lam_end - self.lam_start)
+
+
+class Revisible(Method):
+    """A method whose network sees an image with blind spots, and without.
+
+    Parameters
+    ----------
+    config : RevisibleConfig
+    channels : int
+        Channels denoised jointly.
+    numbers : int, optional
+        Numbers that the network returns a pixel, the estimates of the channels first;
+        by default just these.
+    """
+
+    outputs = ("visible", "blind", "blended")
+    ends = ("blind", "visible")
+
+    config: RevisibleConfig
+    lam: Tensor
+
+    def __init__(
+        self, config: RevisibleConfig, channels: int = 1, numbers: int | None = None
+    ) -> None:
+        super().__init__(config, channels)
+        self.network = UNet(
+            channels, numbers or channels, width=config.width, depth=config.depth
+        )
+        self.register_buffer("lam", torch.tensor(config.lam_start))
+
+    @property
+    def halo(self) -> int:
+        """The network's, and one pixel for the filling of masked ones."""
+        return self.network.halo + 1
+
+    @property
+    def stride(self) -> int:
+        """Whole cells of the pooling and of the mask."""
+        return max(self.network.stride, self.config.cell)
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """The network's."""
+        return self.network.bytes_per_pixel
+
+    @property
+    def trained_blend(self) -> float:
+        """Weight lambda / (1 + lambda) of *visible* in *blended*."""
+        lam = float(self.lam)
+        return lam / (1 + lam)
+
+    def denoise(
+        self, noisy: Tensor, *, halo: int = 0, output: str | None = None
+    ) -> Tensor:
+        """Visible estimate in one pass; blind and blended in ``cell**2 + 1``."""
+        if output in (None, "visible"):
+            return self.network(noisy, halo)[:, : self.channels]  # type: ignore[no-any-return]
+        if output not in self.outputs:
+            msg = f"no output {output!r}; there are {', '.join(self.outputs)}"
+            raise ValueError(msg)
+        blind = self.blind(noisy, halo)[:, : self.channels]
+        if output == "blind":
+            return blind
+        visible = self.network(noisy, halo)[:, : self.channels]
+        return (blind + self.lam * visible) / (1 + self.lam)  # type: ignore[no-any-return]
+
+    def blind(self, noisy: Tensor, halo: int = 0) -> Tensor:
+        """All that the network says where it is blind, one pass a phase.
+
+        Parameters
+        ----------
+        noisy, halo
+            As in :meth:`denoise`.
+
+        Returns
+        -------
+        Tensor
+            (B, numbers, H, W).
+        """
+        cell, padding = self.config.cell, self.config.padding
+        return join_phases(
+            torch.cat(
+                [
+                    self.blind_at(mask_phases(noisy, phase, cell, padding), phase, halo)
+                    for phase in torch.arange(cell**2).split(1)
+                ]
+            ),
+            cell,
+        )
+
+    def draw_phases(self) -> Tensor:
+        """Phases of this step, at random without repetition."""
+        order = torch.randperm(self.config.cell**2, generator=self.random)
+        return order[: self.config.phases]
+
+    def masked(self, noisy: Tensor, phases: Tensor) -> Tensor:
+        """Masked copies (P B, C, H, W) of (B, C, H, W)."""
+        return mask_phases(noisy, phases, self.config.cell, self.config.padding)
+
+    def blind_at(self, masked: Tensor, phases: Tensor, halo: int = 0) -> Tensor:
+        """Mask mapper: masked copies (P B, C, H, W) to (P, B, numbers, H/cell, W/cell).
+
+        With a halo, H and W include it on both sides, and the result does not.
+        """
+        features = self.network.trunk(masked, halo).unflatten(0, (len(phases), -1))
+        cell, margin = self.config.cell, 1 if halo else 0
+        return torch.stack(
+            [
+                self.network.tail_at(copy, phase // cell, phase % cell, cell, margin)
+                for copy, phase in zip(features, phases.tolist(), strict=True)
+            ]
+        )
+
+    @torch.no_grad()
+    def visible_at(self, noisy: Tensor, phases: Tensor) -> Tensor:
+        """The network's view of the image itself, (P, B, numbers, H/cell, W/cell)."""
+        cell = self.config.cell
+        if len(phases) > cell:
+            return split_phases(self.network(noisy), cell)[phases]
+        features = self.network.trunk(noisy)
+        return torch.stack(
+            [
+                self.network.tail_at(features, phase // cell, phase % cell, cell)
+                for phase in phases.tolist()
+            ]
+        )
+
+    def shares(self, target: Tensor, weight: Tensor | None, phases: Tensor) -> Tensor:
+        """Share of each pixel in the mean, broadcastable to (P, B, C, H/cell, W/cell).
+
+        Parameters
+        ----------
+        target : Tensor
+            (P, B, C, H/cell, W/cell), the noisy image at the phases.
+        weight : Tensor or None
+            (B, C, H, W), 0 where a pixel must not teach.
+        phases : Tensor
+            (P,).
+        """
+        if weight is None:
+            return target.new_full((len(phases), 1, 1, 1, 1), 1 / target.numel())
+        chosen = split_phases(weight, self.config.cell)[phases]
+        return chosen / chosen.sum().clamp(min=1)
