@@ -149,7 +149,8 @@ def _trial(
     seconds: float,
     stop: threading.Event | None,
 ) -> _Trial:
-    train = {"steps": _ENDLESS, "seconds": None, "threads": threads}
+    length = {"steps": _ENDLESS, "seconds": None, "ending": "last"}
+    train = {**length, "threads": threads}
     changes = {"train": recipe.train.model_copy(update=train), "stop_after": None}
     training = Training([image], recipe.model_copy(update=changes))
     try:

@@ -26,13 +26,20 @@ from napari_blindsound.training.checkpoint import (
     save_tensors,
     under,
 )
-from napari_blindsound.training.events import Finished, Progress, TrainEvent
+from napari_blindsound.training.events import (
+    Finished,
+    Judged,
+    Progress,
+    Reason,
+    TrainEvent,
+)
+from napari_blindsound.training.judge import Judge
 from napari_blindsound.training.preprocessing import Preprocessing
 from napari_blindsound.training.sampling import CACHE_BYTES, PatchSampler
 from napari_blindsound.training.trainer import TrainConfig, Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -107,7 +114,7 @@ class Training:
         started = time.perf_counter()
         self.images, self.recipe = tuple(images), recipe
         self.preprocessing = Preprocessing.fit(self.images, seed=recipe.train.seed)
-        self.reason: Literal["not started", "done", "stopped"] = "not started"
+        self.reason: Literal["not started"] | Reason = "not started"
         self._may_fall_back = may_fall_back
         stages = self._stages()
         count = len(stages)
@@ -134,26 +141,30 @@ class Training:
         Yields
         ------
         TrainEvent
-            `Progress` of the whole, at most ten times a second, then `Finished`.
+            `Progress` of the whole, at most ten times a second, `Judged` where the best
+            weights are asked for, and `Finished` last.
         """
         stop = stop or threading.Event()
         running = [trainer.run(stop) for trainer in self._trainers]
-        reasons = set()
+        ends: list[Finished] = []
         while running:
             for events in list(running):
                 event = next(events)
                 if isinstance(event, Finished):
-                    reasons.add(event.reason)
+                    ends.append(event)
                     running.remove(events)
+                elif isinstance(event, Judged):
+                    yield replace(event, step=self._steps, seconds=self._seconds)
                 else:
                     yield self._overall(event)
-        self.reason = "stopped" if "stopped" in reasons else "done"
-        yield Finished(self.reason, self._steps, self._seconds)
+        finished = self._finished(ends)
+        self.reason = finished.reason
+        yield finished
 
     def denoiser(self, output: str | None = None) -> Denoiser:
         """What has been learned so far, frozen; good at any moment."""
         return Denoiser(
-            [deepcopy(trainer.averaged) for trainer in self._trainers],
+            [deepcopy(trainer.result) for trainer in self._trainers],
             self.preprocessing,
             output=output,
             device=self.recipe.train.device,
@@ -207,6 +218,20 @@ class Training:
     @property
     def _seconds(self) -> float:
         return sum(trainer.seconds for trainer in self._trainers)
+
+    def _finished(self, ends: Sequence[Finished]) -> Finished:
+        """The ends of all networks as one."""
+        if len(ends) == 1:
+            return ends[0]
+        gains = [end.gain for end in ends if end.gain is not None]
+        words = [f"{end.stage}: {end.words}" for end in ends if end.words]
+        return Finished(
+            _worst(end.reason for end in ends),
+            self._steps,
+            self._seconds,
+            gain=sum(gains) / len(gains) if gains else None,
+            words="; ".join(words),
+        )
 
     def _overall(self, event: Progress) -> Progress:
         """The event of one network as one of the whole training."""
@@ -273,7 +298,17 @@ class Training:
             device=pick_device(train.device),
             cache_bytes=CACHE_BYTES // networks,
             seed=train.seed,
+            hold_out=train.ending != "last",
         )
+        judge = None
+        if train.ending != "last":
+            judge = Judge(
+                images,
+                preprocessing,
+                method,
+                device=pick_device(train.device),
+                seed=train.seed,
+            )
         return Trainer(
             method,
             patches,
@@ -282,7 +317,20 @@ class Training:
             stop_after=stop_after,
             one_thread_after=one_thread_after,
             may_fall_back=self._may_fall_back,
+            judge=judge,
         )
+
+    def _judged(self) -> dict[str, Any]:
+        """What the networks found of themselves, where they were asked to."""
+        judges = [t.stopping for t in self._trainers if t.stopping]
+        kept = [judge.kept for judge in judges]
+        if not any(kept):
+            return {}
+        return {
+            "kept_steps": [found.step if found else 0 for found in kept],
+            "estimated_gain": [found.gain if found else None for found in kept],
+            "estimated_from": judges[0].source,
+        }
 
     def _provenance(self) -> dict[str, Any]:
         return {
@@ -303,9 +351,16 @@ class Training:
             "seconds": round(self._seconds, 3),
             "device": str(self._trainers[0].device),
             "ended": self.reason,
+            **self._judged(),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
         }
+
+
+def _worst(reasons: Iterable[Reason]) -> Reason:
+    """Why several networks ended: because of the one that was farthest from done."""
+    order: tuple[Reason, ...] = ("converged", "done", "stopped")
+    return max(reasons, key=order.index, default="done")
 
 
 def _one_each(

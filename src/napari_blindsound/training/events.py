@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Reason = Literal["done", "stopped", "converged"]
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -41,13 +43,70 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """Sent once, last."""
+class Judged:
+    """Sent each time that a training judges itself, where it was asked to.
 
-    reason: Literal["done", "stopped"]
+    Attributes
+    ----------
+    step : int
+        Steps done.
+    seconds : float
+        Time spent training, pauses not counted.
+    gain : float
+        Decibels by which denoising lowers the error of the image; NaN where nothing is
+        known of its noise.
+    error : float
+        The squared error in the network's units; where nothing is known of the noise,
+        that of predicting a pixel from its neighbors.
+    identity : float
+        Near 1 where denoising works, near 0 where the network has become the identity.
+    is_best : bool
+        Whether no earlier weights were better.
+    source : {"repeats", "stein", "blind error"}
+        What the estimate rests on.
+    stage : str
+        What is being trained, as in `Progress`.
+    """
+
     step: int
     seconds: float
+    gain: float
+    error: float
+    identity: float
+    is_best: bool
+    source: Literal["repeats", "stein", "blind error"]
     stage: str = ""
 
 
-TrainEvent = Progress | Finished
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Sent once, last.
+
+    Attributes
+    ----------
+    reason : {"done", "stopped", "converged"}
+        The budget was used up, somebody ended it, or training brought no more gain.
+    step : int
+        Steps done.
+    seconds : float
+        Time spent training.
+    stage : str
+        What was trained.
+    best_step : int or None
+        Steps after which the weights were those kept, where the training judged itself.
+    gain : float or None
+        Estimated gain of these weights, as in `Judged`.
+    words : str
+        Why it ended and what was kept, for people; empty where there was no choice.
+    """
+
+    reason: Reason
+    step: int
+    seconds: float
+    stage: str = ""
+    best_step: int | None = None
+    gain: float | None = None
+    words: str = ""
+
+
+TrainEvent = Progress | Judged | Finished

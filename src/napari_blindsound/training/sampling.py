@@ -21,6 +21,7 @@ from torch import Tensor
 from napari_blindsound.errors import DataError
 from napari_blindsound.images.pixels import require_finite
 from napari_blindsound.networks.symmetry import TURNS, turned
+from napari_blindsound.training.held_out import held_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +71,8 @@ class PatchSampler:
     cache_bytes : int
         Upper bound of the cache.
     seed : int
+    hold_out : bool
+        Give no weight to the pixels of :func:`held_out`.
 
     Raises
     ------
@@ -89,6 +92,7 @@ class PatchSampler:
         device: torch.device | str = "cpu",
         cache_bytes: int = CACHE_BYTES,
         seed: int = 0,
+        hold_out: bool = False,
     ) -> None:
         self.patch = min(fitting_patch(volume, patch, stride) for volume in volumes)
         self.batch, self.augment, self.device = batch, augment, torch.device(device)
@@ -96,7 +100,7 @@ class PatchSampler:
         self._cache_bytes = cache_bytes
         self._grids = [_Grid(volume, self.patch) for volume in volumes]
         self._ends = np.cumsum([len(grid) for grid in self._grids])
-        self._seed = seed
+        self._seed, self._hold_out = seed, hold_out
         self._random = np.random.default_rng(seed)
         self._blocks: deque[_Block] = deque()
         self._loaded = self._draws = 0
@@ -184,7 +188,13 @@ class PatchSampler:
     def _read(self, number: int) -> _Block:
         """Block `number` of an endless sequence that visits all before it repeats."""
         grid, index = self._place(number)
-        normalized, valid = grid.read(index, self._preprocessing)
+        region = grid.region(index)
+        normalized, valid = read_window(grid.volume, region, self._preprocessing)
+        if self._hold_out:
+            teaches = ~held_out(*(region[grid.volume.axes.index(n)] for n in "YX"))
+            valid = np.broadcast_to(teaches, normalized.shape) & (
+                valid is None or valid
+            )
         noisy = torch.from_numpy(normalized).to(self.device)
         if valid is None:
             return _Block(noisy, None)
@@ -204,7 +214,7 @@ class _Grid:
     """The blocks of one volume: its planes, large ones cut into windows."""
 
     def __init__(self, volume: Volume, patch: int) -> None:
-        self._volume = volume
+        self.volume = volume
         side = max(BLOCK, 2 * patch)
         self._windows = [
             (rows, columns)
@@ -213,28 +223,48 @@ class _Grid:
         ]
 
     def __len__(self) -> int:
-        return self._volume.n_planes * len(self._windows)
+        return self.volume.n_planes * len(self._windows)
 
-    def read(
-        self, index: int, preprocessing: Preprocessing
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Normalized block and mask of its good pixels, both (C, h, w)."""
+    def region(self, index: int) -> Region:
+        """Where block `index` lies, with all its channels."""
         plane, window = divmod(index, len(self._windows))
-        axes = self._volume.axes
-        parts = list(self._volume.plane(plane))
-        parts[axes.index("Y")], parts[axes.index("X")] = self._windows[window]
-        region: Region = tuple(parts)
-        counts = self._volume.read(region, halo=1)
-        inner = tuple(
-            slice(1, -1) if axis.name in "YX" else slice(None) for axis in axes
-        )
-        require_finite(counts[inner], region, axes, self._volume.name)
-        normalized, valid = preprocessing.normalize_with_mask(axes.as_planes(counts)[0])
-        core = np.s_[:, 1:-1, 1:-1]
-        return (
-            np.ascontiguousarray(normalized[core]),
-            None if valid is None else np.ascontiguousarray(valid[core]),
-        )
+        return window_of(self.volume, plane, *self._windows[window])
+
+
+def window_of(volume: Volume, plane: int, rows: slice, columns: slice) -> Region:
+    """Region of a window of a plane, all channels included."""
+    parts = list(volume.plane(plane))
+    parts[volume.axes.index("Y")], parts[volume.axes.index("X")] = rows, columns
+    return tuple(parts)
+
+
+def read_window(
+    volume: Volume, region: Region, preprocessing: Preprocessing
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pixels of :func:`window_of` as the network sees them.
+
+    Returns
+    -------
+    normalized : ndarray
+        (C, h, w), float32.
+    valid : ndarray of bool, or None
+        Of the same shape, false where a pixel must not teach; None if all may.
+
+    Raises
+    ------
+    DataError
+        If a pixel is not finite.
+    """
+    axes = volume.axes
+    counts = volume.read(region, halo=1)
+    inner = tuple(slice(1, -1) if axis.name in "YX" else slice(None) for axis in axes)
+    require_finite(counts[inner], region, axes, volume.name)
+    normalized, valid = preprocessing.normalize_with_mask(axes.as_planes(counts)[0])
+    core = np.s_[:, 1:-1, 1:-1]
+    return (
+        np.ascontiguousarray(normalized[core]),
+        None if valid is None else np.ascontiguousarray(valid[core]),
+    )
 
 
 def fitting_patch(volume: Volume, patch: int, stride: int) -> int:

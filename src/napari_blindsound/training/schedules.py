@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 RISE = 0.15
 """Fraction of a one-cycle schedule that the learning rate rises."""
 FIRST, LAST = 1 / 25, 1e-3
 """Learning rate at the start and at the end of the cycle, against its peak."""
+
+HOLD = 0.3
+"""Progress at which a training without a known end waits until it has settled."""
+WARM_STEPS, WARM_FRACTION = 300, 0.25
+"""Steps to get there, or part of the budget, whichever is shorter."""
+COOL = 0.25
+"""Part of all its steps that such a training cools down for."""
 
 
 def one_cycle(progress: float) -> float:
@@ -28,3 +36,59 @@ def _half_cosine(start: float, stop: float, at: float) -> float:
 
 
 SCHEDULES = {"one-cycle": one_cycle, "halving": halving}
+
+
+@dataclass
+class OpenEnd:
+    """Progress of a training whose end shows only on the way.
+
+    It goes to `HOLD` and waits there; told to cool down, it goes on to 1, in a third of
+    the steps made until then. Whatever depends on progress, such as the learning rate
+    and the weight of the visible branch, so works with an end that nobody knew.
+
+    Attributes
+    ----------
+    cools_from : tuple of int and float, or None
+        Step, and fraction of the budget, where cooling began.
+    """
+
+    cools_from: tuple[int, float] | None = None
+
+    def cool(self, step: int, fraction: float) -> None:
+        """Begin the end."""
+        self.cools_from = (step, fraction)
+
+    def must_cool(self, fraction: float) -> bool:
+        """Whether the budget ends it, were nothing else to."""
+        return self.cools_from is None and fraction >= 1 - COOL
+
+    def cooled(self, step: int, fraction: float) -> float:
+        """Part of the cooling done, from 0 to 1; never later than the budget."""
+        if self.cools_from is None:
+            return 0.0
+        first, before = self.cools_from
+        by_steps = (step - first) / max(1.0, first * COOL / (1 - COOL))
+        by_budget = (fraction - before) / (1 - before) if before < 1 else 1.0
+        return min(1.0, max(by_steps, by_budget))
+
+    def progress(self, step: int, fraction: float) -> float:
+        """Progress of the training, from 0 to 1.
+
+        Parameters
+        ----------
+        step : int
+            Steps done.
+        fraction : float
+            Of the budget used.
+        """
+        if self.cools_from is None:
+            warm = max(step / WARM_STEPS, fraction / WARM_FRACTION)
+            return HOLD * min(1.0, warm)
+        return HOLD + (1 - HOLD) * self.cooled(step, fraction)
+
+    def done(self, step: int, fraction: float) -> float:
+        """How much of the training is done, as far as is known: it only grows."""
+        if self.cools_from is None:
+            return min(fraction, 1 - COOL)
+        before = min(self.cools_from[1], 1 - COOL)
+        return before + (1 - before) * self.cooled(step, fraction)

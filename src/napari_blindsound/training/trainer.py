@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,8 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from napari_blindsound.errors import ModelError
 from napari_blindsound.networks.device import mixed_precision, pick_device
 from napari_blindsound.training.checkpoint import prefixed, under
-from napari_blindsound.training.events import Finished, Progress, TrainEvent
+from napari_blindsound.training.events import (
+    Finished,
+    Judged,
+    Reason,
+    TrainEvent,
+)
+from napari_blindsound.training.meter import Meter
 from napari_blindsound.training.schedules import SCHEDULES
+from napari_blindsound.training.stopping import Ending, Stopping
 from napari_blindsound.training.threads import Slowdown, Threads, fixed
 
 if TYPE_CHECKING:
@@ -24,11 +31,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_blindsound.methods.base import Method
+    from napari_blindsound.training.judge import Judge
     from napari_blindsound.training.sampling import PatchSampler
 
 log = logging.getLogger(__name__)
 
-EVENT_SECONDS = 0.1
 BAD_STEPS = 10
 """Non-finite steps in a row before the last good weights come back."""
 
@@ -43,6 +50,12 @@ class TrainConfig(BaseModel):
     )
     seconds: float | None = Field(
         None, gt=0, description="time to train; the first of steps and seconds ends it"
+    )
+    ending: Ending = Field(
+        "last",
+        description="when to end, with which weights: last, after all steps or seconds "
+        "with the last ones; best, likewise with the best ones; auto, with the best "
+        "ones as soon as more steps bring nothing",
     )
     seed: int = Field(0, ge=0, description="seed of every random choice")
     device: str = Field("auto", description="auto, cpu, cuda (or cuda:1), mps")
@@ -73,6 +86,8 @@ class Trainer:
     may_fall_back : bool
         Go on with one thread where several have become slow, and keep the step in
         :attr:`one_thread_after`.
+    judge : Judge, optional
+        Needed where the config asks for the best weights: estimates how good they are.
 
     Attributes
     ----------
@@ -93,6 +108,7 @@ class Trainer:
         stop_after: int | None = None,
         one_thread_after: int | None = None,
         may_fall_back: bool = False,
+        judge: Judge | None = None,
     ) -> None:
         self.config, self.stage = config, stage
         self._stop_after = stop_after
@@ -113,6 +129,11 @@ class Trainer:
         self._steps = config.steps
         if config.steps is None and config.seconds is None:
             self._steps = method.config.steps
+        self.stopping = (
+            None
+            if judge is None
+            else Stopping(judge, config.ending, step_pixels=_step_pixels(method))
+        )
         self._optimizer = torch.optim.Adam(
             self.method.parameters(),
             lr=method.config.learning_rate,
@@ -121,11 +142,28 @@ class Trainer:
         )
 
     @property
-    def fraction(self) -> float:
-        """Part of the training done, by steps or by time, whichever is further."""
+    def result(self) -> Method:
+        """The weights to keep: averaged ones, the last or earlier and better ones."""
+        return self.stopping.chosen(self.averaged) if self.stopping else self.averaged
+
+    @property
+    def used(self) -> float:
+        """Part of the budget used, steps or time, whichever is further."""
         by_steps = self.step / self._steps if self._steps else 0.0
         by_time = self.seconds / self.config.seconds if self.config.seconds else 0.0
         return min(1.0, max(by_steps, by_time))
+
+    @property
+    def progress(self) -> float:
+        """What the learning rate and the loss depend on, from 0 to 1."""
+        end = self.stopping.open_end if self.stopping else None
+        return end.progress(self.step, self.used) if end else self.used
+
+    @property
+    def fraction(self) -> float:
+        """Part of the training done; it may be done before the budget is used."""
+        end = self.stopping.open_end if self.stopping else None
+        return end.done(self.step, self.used) if end else self.used
 
     @property
     def done(self) -> float:
@@ -152,10 +190,11 @@ class Trainer:
         Yields
         ------
         TrainEvent
-            `Progress` at most ten times a second, then `Finished`.
+            `Progress` at most ten times a second, `Judged` now and then where the best
+            weights are asked for, and `Finished` last.
         """
         stop = stop or threading.Event()
-        meter = _Meter(self)
+        meter = Meter(self)
         by_clock = self._steps is None and self.config.threads is None
         threads = Threads(
             adapt=by_clock and self.device.type == "cpu", count=self.config.threads
@@ -164,23 +203,71 @@ class Trainer:
         while self.done < 1 and not stop.is_set():
             started = time.perf_counter()
             with fixed(1) if self._is_alone else threads.used():
+                judged = self._look(stop)
+                between = time.perf_counter()
                 terms = self._advance(stop)
-            spent = time.perf_counter() - started
-            self.seconds += spent
+            spent = time.perf_counter() - between
+            self.seconds += time.perf_counter() - started
             threads.note(spent)
             if self._may_fall_back and not self._is_alone and slowdown.note(spent):
                 self.one_thread_after = self.step
             meter.add(terms)
+            if judged:
+                yield judged
             if meter.is_due:
                 yield meter.read()
                 meter.restart()
-        reason: Literal["done", "stopped"] = "done" if self.fraction >= 1 else "stopped"
+        yield from self._ended(meter)
+
+    def _ended(self, meter: Meter) -> Iterator[TrainEvent]:
+        """Judge the last weights, if that is asked for, and say why it is over."""
+        reason: Reason = "done" if self.fraction >= 1 else "stopped"
         yield meter.read()
-        yield Finished(reason, self.step, self.seconds, self.stage)
+        if self.stopping is None:
+            yield Finished(reason, self.step, self.seconds, self.stage)
+            return
+        if reason == "stopped":
+            self.stopping.forget(self.step)
+        elif judged := self._look(threading.Event(), at_once=True):
+            yield judged
+        if reason == "done" and self.stopping.has_settled:
+            reason = "converged"
+        kept = self.stopping.kept
+        yield Finished(
+            reason,
+            self.step,
+            self.seconds,
+            self.stage,
+            best_step=kept.step if kept else None,
+            gain=kept.gain if kept else None,
+            words=self.stopping.words(reason, self.step),
+        )
+
+    def _look(self, stop: threading.Event, *, at_once: bool = False) -> Judged | None:
+        """Judge the averaged weights, if that is due."""
+        stopping = self.stopping
+        if stopping is None:
+            return None
+        stopping.keep_within(self.step, self.used)
+        if not (at_once or stopping.is_due(self.step)):
+            return None
+        found = stopping.look(self.averaged, self.step, self.used, stop)
+        if found is None:
+            return None
+        return Judged(
+            step=self.step,
+            seconds=self.seconds,
+            gain=found.gain,
+            error=found.error,
+            identity=found.identity,
+            is_best=found is stopping.best,
+            source=stopping.source,
+            stage=self.stage,
+        )
 
     def _advance(self, stop: threading.Event) -> dict[str, Tensor]:
         """One optimizer step; nothing is changed if stopped in the middle."""
-        progress = self.fraction
+        progress = self.progress
         rate = SCHEDULES[self.method.config.schedule](progress) * self._damping
         for group in self._optimizer.param_groups:
             group["lr"] = self.method.config.learning_rate * rate
@@ -263,6 +350,9 @@ class Trainer:
             "one_thread_after": self.one_thread_after,
             "patches": self._before_draw if self._drawn else self.patches.state(),
         }
+        if self.stopping:
+            found, numbers["stopping"] = self.stopping.state()
+            tensors |= prefixed("stopping", found)
         return tensors, numbers
 
     def restore(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
@@ -298,9 +388,15 @@ class Trainer:
         self.one_thread_after = numbers.get("one_thread_after")
         self.patches.restore(numbers["patches"])
         self._drawn = None
+        if self.stopping:
+            found = under("stopping", tensors)
+            self.stopping.restore(found, numbers["stopping"], self.averaged)
 
     def _identity(self) -> dict[str, Any]:
+        # Without judgements, checkpoints are those from before there were any.
+        ending = {"ending": self.config.ending} if self.stopping else {}
         return {
+            **ending,
             "method": self.method.name,
             "config": self.method.config.model_dump(mode="json"),
             "channels": self.method.channels,
@@ -309,46 +405,8 @@ class Trainer:
         }
 
 
-class _Meter:
-    """Averages what happens between two events, so that events stay rare."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
-        self._terms: list[dict[str, Tensor]] = []
-        self._since = time.perf_counter()
-        self._rate = 0.0
-
-    def add(self, terms: dict[str, Tensor]) -> None:
-        if terms:
-            self._terms.append(terms)
-
-    def restart(self) -> None:
-        """Leave out the time that the consumer of the last event took."""
-        self._since = time.perf_counter()
-
-    @property
-    def is_due(self) -> bool:
-        return time.perf_counter() - self._since >= EVENT_SECONDS
-
-    def read(self) -> Progress:
-        """Event for the steps since the last one; the only wait for the device."""
-        trainer, now = self._trainer, time.perf_counter()
-        if self._terms:
-            self._rate = len(self._terms) / max(now - self._since, 1e-9)
-        means = {
-            name: torch.stack([terms[name] for terms in self._terms]).mean().item()
-            for name in (self._terms[0] if self._terms else ())
-        }
-        self._terms, self._since = [], now
-        done = trainer.done
-        left = trainer.seconds * (1 - done) / done if done else float("inf")
-        return Progress(
-            step=trainer.step,
-            fraction=done,
-            seconds=trainer.seconds,
-            seconds_left=left,
-            steps_per_second=self._rate,
-            terms=means,
-            stage=trainer.stage,
-            loss=trainer.method.curve(means, trainer.fraction),
-        )
+def _step_pixels(method: Method) -> int:
+    """Pixels that go through the network in one step, there and back."""
+    config = method.config
+    masked = getattr(config, "phases", 1)
+    return config.batch * config.patch**2 * method.channels * (3 * masked + 1)
