@@ -10,8 +10,9 @@ RISE = 0.15
 FIRST, LAST = 1 / 25, 1e-3
 """Learning rate at the start and at the end of the cycle, against its peak."""
 
-HOLD = 0.3
-"""Progress at which a training without a known end waits until it has settled."""
+HOLD = {"one-cycle": 0.6, "halving": 0.19}
+"""Progress at which a training without a known end waits until it has settled: at a
+learning rate that may stay as it is for long."""
 WARM_STEPS, WARM_FRACTION = 300, 0.25
 """Steps to get there, or part of the budget, whichever is shorter."""
 COOL = 0.25
@@ -42,16 +43,19 @@ SCHEDULES = {"one-cycle": one_cycle, "halving": halving}
 class OpenEnd:
     """Progress of a training whose end shows only on the way.
 
-    It goes to `HOLD` and waits there; told to cool down, it goes on to 1, in a third of
+    It goes to `hold` and waits there; told to cool down, it goes on to 1, in a third of
     the steps made until then. Whatever depends on progress, such as the learning rate
     and the weight of the visible branch, so works with an end that nobody knew.
 
     Attributes
     ----------
+    hold : float
+        One of `HOLD`.
     cools_from : tuple of int and float, or None
         Step, and fraction of the budget, where cooling began.
     """
 
+    hold: float
     cools_from: tuple[int, float] | None = None
 
     def cool(self, step: int, fraction: float) -> None:
@@ -83,8 +87,8 @@ class OpenEnd:
         """
         if self.cools_from is None:
             warm = max(step / WARM_STEPS, fraction / WARM_FRACTION)
-            return HOLD * min(1.0, warm)
-        return HOLD + (1 - HOLD) * self.cooled(step, fraction)
+            return self.hold * min(1.0, warm)
+        return self.hold + (1 - self.hold) * self.cooled(step, fraction)
 
     def done(self, step: int, fraction: float) -> float:
         """How much of the training is done, as far as is known: it only grows."""

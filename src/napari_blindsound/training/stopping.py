@@ -15,7 +15,7 @@ import torch
 
 from napari_blindsound.training.checkpoint import prefixed, under
 from napari_blindsound.training.judge import Judgement
-from napari_blindsound.training.schedules import WARM_STEPS, OpenEnd
+from napari_blindsound.training.schedules import HOLD, WARM_STEPS, OpenEnd
 
 if TYPE_CHECKING:
     import threading
@@ -52,6 +52,8 @@ class Stopping:
         Whether the training may end before its budget.
     step_pixels : int
         Pixels that go through the network in one step, forward or backward.
+    schedule : str
+        Of the learning rate.
 
     Attributes
     ----------
@@ -59,10 +61,17 @@ class Stopping:
         One a judged step, in order.
     """
 
-    def __init__(self, judge: Judge, ending: Ending, *, step_pixels: int) -> None:
+    def __init__(
+        self,
+        judge: Judge,
+        ending: Ending,
+        *,
+        step_pixels: int,
+        schedule: str = "one-cycle",
+    ) -> None:
         self._judge, self.ending = judge, ending
         self._spacing = math.ceil(judge.cost / (SHARE * max(1, step_pixels)))
-        self.open_end = OpenEnd() if ending == "auto" else None
+        self.open_end = OpenEnd(HOLD[schedule]) if ending == "auto" else None
         self.judgements: list[Judgement] = []
         self._best: Method | None = None
         self._before: tuple[Method | None, OpenEnd | None] = (None, None)
@@ -214,4 +223,4 @@ class Stopping:
         self.has_settled = numbers["has_settled"]
         if self.open_end and numbers["cools_from"]:
             step, fraction = numbers["cools_from"]
-            self.open_end = OpenEnd((step, fraction))
+            self.open_end.cools_from = (step, fraction)

@@ -132,7 +132,12 @@ class Trainer:
         self.stopping = (
             None
             if judge is None
-            else Stopping(judge, config.ending, step_pixels=_step_pixels(method))
+            else Stopping(
+                judge,
+                config.ending,
+                step_pixels=_step_pixels(method),
+                schedule=method.config.schedule,
+            )
         )
         self._optimizer = torch.optim.Adam(
             self.method.parameters(),
