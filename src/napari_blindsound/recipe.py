@@ -6,7 +6,6 @@ import platform
 import threading
 import time
 from copy import deepcopy
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -26,20 +25,15 @@ from napari_blindsound.training.checkpoint import (
     save_tensors,
     under,
 )
-from napari_blindsound.training.events import (
-    Finished,
-    Judged,
-    Progress,
-    Reason,
-    TrainEvent,
-)
+from napari_blindsound.training.events import Finished, Reason, TrainEvent
 from napari_blindsound.training.judge import Judge
 from napari_blindsound.training.preprocessing import Preprocessing
 from napari_blindsound.training.sampling import CACHE_BYTES, PatchSampler
+from napari_blindsound.training.several import in_turns, seconds
 from napari_blindsound.training.trainer import TrainConfig, Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -145,26 +139,23 @@ class Training:
             weights are asked for, and `Finished` last.
         """
         stop = stop or threading.Event()
-        running = [trainer.run(stop) for trainer in self._trainers]
-        ends: list[Finished] = []
-        while running:
-            for events in list(running):
-                event = next(events)
-                if isinstance(event, Finished):
-                    ends.append(event)
-                    running.remove(events)
-                elif isinstance(event, Judged):
-                    yield replace(event, step=self._steps, seconds=self._seconds)
-                else:
-                    yield self._overall(event)
-        finished = self._finished(ends)
-        self.reason = finished.reason
-        yield finished
+        for event in in_turns(self._trainers, stop):
+            if isinstance(event, Finished):
+                self.reason = event.reason
+            yield event
 
-    def denoiser(self, output: str | None = None) -> Denoiser:
-        """What has been learned so far, frozen; good at any moment."""
+    def denoiser(self, output: str | None = None, *, latest: bool = False) -> Denoiser:
+        """What has been learned so far, frozen; good at any moment.
+
+        Parameters
+        ----------
+        output : str, optional
+            Which of the method's estimates it returns.
+        latest : bool
+            The weights as they are now, even where earlier ones are known to be better.
+        """
         return Denoiser(
-            [deepcopy(trainer.result) for trainer in self._trainers],
+            [deepcopy(t.averaged if latest else t.result) for t in self._trainers],
             self.preprocessing,
             output=output,
             device=self.recipe.train.device,
@@ -210,40 +201,6 @@ class Training:
         """Free the cached pixels and end the reading threads."""
         for trainer in self._trainers:
             trainer.patches.close()
-
-    @property
-    def _steps(self) -> int:
-        return sum(trainer.step for trainer in self._trainers)
-
-    @property
-    def _seconds(self) -> float:
-        return sum(trainer.seconds for trainer in self._trainers)
-
-    def _finished(self, ends: Sequence[Finished]) -> Finished:
-        """The ends of all networks as one."""
-        if len(ends) == 1:
-            return ends[0]
-        gains = [end.gain for end in ends if end.gain is not None]
-        words = [f"{end.stage}: {end.words}" for end in ends if end.words]
-        return Finished(
-            _worst(end.reason for end in ends),
-            self._steps,
-            self._seconds,
-            gain=sum(gains) / len(gains) if gains else None,
-            words="; ".join(words),
-        )
-
-    def _overall(self, event: Progress) -> Progress:
-        """The event of one network as one of the whole training."""
-        fraction = sum(t.done for t in self._trainers) / len(self._trainers)
-        left = self._seconds * (1 - fraction) / fraction if fraction else float("inf")
-        return replace(
-            event,
-            step=self._steps,
-            fraction=fraction,
-            seconds=self._seconds,
-            seconds_left=left,
-        )
 
     def _count_preparation(self, seconds: float) -> None:
         """Who gives it a minute gets the model after a minute, preparation included.
@@ -348,19 +305,13 @@ class Training:
             ],
             "steps": [trainer.step for trainer in self._trainers],
             "one_thread_after": [t.one_thread_after for t in self._trainers],
-            "seconds": round(self._seconds, 3),
+            "seconds": round(seconds(self._trainers), 3),
             "device": str(self._trainers[0].device),
             "ended": self.reason,
             **self._judged(),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
         }
-
-
-def _worst(reasons: Iterable[Reason]) -> Reason:
-    """Why several networks ended: because of the one that was farthest from done."""
-    order: tuple[Reason, ...] = ("converged", "done", "stopped")
-    return max(reasons, key=order.index, default="done")
 
 
 def _one_each(

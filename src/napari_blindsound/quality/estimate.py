@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from napari_blindsound.training.events import MOST_DECIBELS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_blindsound.inference.denoiser import Denoiser
 
-MOST_DECIBELS = 13.0
-"""More is not told apart: the rest is less than the noise's estimate is wrong by."""
+__all__ = ["MOST_DECIBELS", "SteinTerms", "estimated_gain", "stein_terms"]
 
 _STEP = 0.1  # of the noise's standard deviation
 
@@ -50,6 +51,40 @@ def estimated_gain(
     Stein, Annals of Statistics 9 (1981), for the estimate; Ramani, Blu, Unser, IEEE
     Trans. Image Processing 17 (2008), for the random direction.
     """
+    terms = stein_terms(denoiser, noisy, seed=seed)
+    if not terms.noise > 0:
+        return float("nan")
+    floor = terms.noise * 10 ** (-MOST_DECIBELS / 10)
+    return float(-10 * np.log10(max(terms.error, floor) / terms.noise))
+
+
+class SteinTerms(NamedTuple):
+    """What Stein's estimate is made of: means over pixels, counts squared.
+
+    Parameters
+    ----------
+    residual : float
+        Square of what denoising took away.
+    noise : float
+        Variance of the noise.
+    kept : float
+        Covariance of the noise and the result: the variance times its derivative.
+    """
+
+    residual: float
+    noise: float
+    kept: float
+
+    @property
+    def error(self) -> float:
+        """Squared error of the result; below zero by chance."""
+        return self.residual - self.noise + 2 * self.kept
+
+
+def stein_terms(
+    denoiser: Denoiser, noisy: npt.NDArray[np.generic], *, seed: int = 0
+) -> SteinTerms:
+    """Terms of the estimate; parameters as of :func:`estimated_gain`."""
     given = noisy.astype(np.float32)
     models = denoiser.preprocessing.noise
     image = given if len(models) > 1 else given.reshape(-1, *given.shape[-2:])
@@ -60,15 +95,12 @@ def estimated_gain(
             for model, plane in zip(models, denoised, strict=True)
         ]
     )
-    total = float(variance.mean())
-    if not total > 0:
-        return float("nan")
-    signs = np.random.default_rng(seed).choice((-1, 1), image.shape)
-    signs = signs.astype(np.float32)
-    nudge = np.float32(_STEP) * np.sqrt(variance.mean(axis=(-2, -1), keepdims=True))
-    nudge = nudge.astype(np.float32)
-    moved = denoiser(image + nudge * signs) - denoised
-    slope = float((variance * signs * moved / np.maximum(nudge, 1e-12)).mean())
-    error = float(((denoised - image) ** 2).mean()) - total + 2 * slope
-    floor = total * 10 ** (-MOST_DECIBELS / 10)
-    return float(-10 * np.log10(max(error, floor) / total))
+    total, kept = float(variance.mean()), 0.0
+    if total > 0:
+        signs = np.random.default_rng(seed).choice((-1, 1), image.shape)
+        signs = signs.astype(np.float32)
+        nudge = np.float32(_STEP) * np.sqrt(variance.mean(axis=(-2, -1), keepdims=True))
+        nudge = nudge.astype(np.float32)
+        moved = denoiser(image + nudge * signs) - denoised
+        kept = float((variance * signs * moved / np.maximum(nudge, 1e-12)).mean())
+    return SteinTerms(float(((denoised - image) ** 2).mean()), total, kept)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from napari_blindsound.noise.correlation import measure_correlation
+from napari_blindsound.training.events import MOST_DECIBELS
 from napari_blindsound.training.places import frames_of, places
 from napari_blindsound.training.repeats import (
     MOST_CHANGE,
@@ -30,13 +31,10 @@ if TYPE_CHECKING:
 
     from napari_blindsound.images.volume import Volume
     from napari_blindsound.inference.denoiser import Denoiser
-    from napari_blindsound.training.judge import Source
+    from napari_blindsound.training.events import Source
 
     Floats = NDArray[np.floating]
     Windows = list[NDArray[np.float32]]
-
-MOST_DECIBELS = 13.0
-"""More gain is not told apart: the rest is less than the noise is uncertain by."""
 
 _SIDE = 256  # px of a window
 _PIXELS = 1 << 20  # denoised at most

@@ -7,6 +7,14 @@ from typing import Literal
 
 Reason = Literal["done", "stopped", "converged"]
 
+Source = Literal["repeats", "stein", "blind error"]
+"""What an estimated error rests on: frames of the same scene; the variance of the noise
+and Stein's formula; predictions of pixels that the network did not see, less their
+noise."""
+
+MOST_DECIBELS = 13.0
+"""More gain is not told apart: the rest is less than the noise is uncertain by."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -74,7 +82,7 @@ class Judged:
     error: float
     identity: float
     is_best: bool
-    source: Literal["repeats", "stein", "blind error"]
+    source: Source
     stage: str = ""
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from napari_blindsound.methods.masking import neighbor_mean
 from napari_blindsound.networks.device import mixed_precision
+from napari_blindsound.noise.correlation import measure_correlation
+from napari_blindsound.training.events import MOST_DECIBELS
 from napari_blindsound.training.held_out import held_out
 from napari_blindsound.training.places import frames_of, places
 from napari_blindsound.training.repeats import (
@@ -34,19 +36,13 @@ if TYPE_CHECKING:
 
     from napari_blindsound.images.volume import Volume
     from napari_blindsound.methods.base import Method
+    from napari_blindsound.training.events import Source
     from napari_blindsound.training.preprocessing import Preprocessing
 
     Floats = NDArray[np.float32]
 
-Source = Literal["repeats", "stein", "blind error"]
-"""What an estimate rests on: frames of the same scene, the variance of the noise and
-Stein's formula, or predictions of pixels that the network did not see."""
-
-MOST_DECIBELS = 13.0
-"""More is not told apart: the rest is less than the noise's estimate is wrong by."""
-
-_SIDE = 192  # px of a crop
-_WINDOWS = {"repeats": 2, "stein": 4, "blind error": 2}
+_SIDE = 128  # px of a crop
+_WINDOWS = 8
 _FRAMES = 4  # of the same scene
 _MARGIN = 8  # px of a crop's border, where context is missing
 _STEP = 0.1  # of the noise's standard deviation
@@ -114,6 +110,8 @@ class Judge:
     """Estimates errors on fixed crops.
 
     Draws nothing from the training's random numbers, and changes nothing in a method.
+    Where the noise of near pixels is shared, and no scene was recorded again, it is the
+    method's own blind estimate that is judged.
 
     Parameters
     ----------
@@ -125,9 +123,6 @@ class Judge:
         What will be judged: of its alignment and its channels.
     device : torch.device
         Where the method lies.
-    is_white : bool
-        Whether the noise is independent from pixel to pixel. If not, and no scene was
-        recorded again, the method's own blind estimate is judged.
     seed : int
         Of the choice of crops.
 
@@ -144,20 +139,24 @@ class Judge:
         method: Method,
         *,
         device: torch.device | str = "cpu",
-        is_white: bool = True,
         seed: int = 0,
     ) -> None:
         self._preprocessing, self._device = preprocessing, torch.device(device)
         self._side = min(fitting_patch(i, _SIDE, method.stride) for i in images)
-        self._has_blind = "blind" in method.outputs and not is_white
+        self._blind_passes = 0
         self._width = getattr(method.config, "width", None)
         self.source: Source = "repeats"
+        noise = preprocessing.normalized_noise()
+        self._is_known = any(n.gain or n.read_variance for n in noise)
         crops = self._repeats(images, seed)
         if crops is None:
-            noise = preprocessing.normalized_noise()
-            is_known = any(n.gain or n.read_variance for n in noise)
-            self.source = "stein" if is_white and is_known else "blind error"
-            crops = self._crops(images, _WINDOWS[self.source], 1, seed)
+            self.source = "stein"
+            crops = self._crops(images, _WINDOWS, 1, seed)
+            is_white = _is_white(crops)
+            if not (is_white and self._is_known):
+                self.source = "blind error"
+            if not is_white and "blind" in method.outputs:
+                self._blind_passes = getattr(method.config, "cell", 1) ** 2
         self._noisy, self._scored, held = crops
         flat = self._noisy.flatten(0, 1)
         self._seen = neighbor_mean(flat)
@@ -173,8 +172,8 @@ class Judge:
     @property
     def cost(self) -> int:
         """Pixels that go through the network in one judgement."""
-        passes = {"repeats": 2, "stein": 3, "blind error": 2}[self.source]
-        return self._noisy.numel() * (passes + 16 * self._has_blind)
+        passes = 3 if self.source == "stein" else 2
+        return self._noisy.numel() * (passes + self._blind_passes)
 
     def judge(
         self, method: Method, step: int, stop: threading.Event | None = None
@@ -213,7 +212,9 @@ class Judge:
             errors = away**2 - variance + 2 * variance * self._picked(slopes)
             noise = float(variance.mean())
         else:
-            errors, noise = unseen**2, float("nan")
+            variance = self._picked(self._variance)
+            errors = unseen**2 - variance
+            noise = float(variance.mean()) if self._is_known else float("nan")
         return Judgement(step, errors.astype(np.float32).ravel(), noise, identity)
 
     def _estimates(self, method: Method, index: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -221,7 +222,7 @@ class Judge:
         crop = slice(index, index + 1)
         noisy = self._noisy.flatten(0, 1)[crop]
         visible = method.denoise(noisy).float()
-        if self._has_blind:
+        if self._blind_passes:
             hidden = method.denoise(noisy, output="blind").float()
         else:
             hidden = method.denoise(self._masked[crop]).float()
@@ -263,7 +264,7 @@ class Judge:
         if not again:
             return None
         count = min(_FRAMES, *(frames_of(image) for image in again))
-        crops = self._crops(again, _WINDOWS["repeats"], max(2, count), seed)
+        crops = self._crops(again, _WINDOWS // 2, count, seed)
         series = crops.noisy.transpose(1, 2).flatten(0, 1).cpu().numpy()
         return crops if all(are_repeats(frames) for frames in series) else None
 
@@ -290,3 +291,10 @@ class Judge:
                 for parts in (noisy, scored, held)
             )
         )
+
+
+def _is_white(crops: _Crops) -> bool:
+    """Whether nothing speaks for noise that near pixels share."""
+    planes = crops.noisy[:, 0].transpose(0, 1).cpu().numpy()
+    verdicts = {measure_correlation(list(channel)).verdict for channel in planes}
+    return verdicts <= {"white", "unknown"}

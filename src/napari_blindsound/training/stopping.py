@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_blindsound.methods.base import Method
-    from napari_blindsound.training.events import Reason
-    from napari_blindsound.training.judge import Judge, Source
+    from napari_blindsound.training.events import Reason, Source
+    from napari_blindsound.training.judge import Judge
 
 Ending = Literal["last", "best", "auto"]
 """What ends a training, and with which weights: its budget and the last ones; the same
