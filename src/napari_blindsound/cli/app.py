@@ -34,6 +34,7 @@ _COMMANDS = {
     "batch": (f"{_HERE}.batching:batch", "Denoise many images, one after the other."),
     "repeat": (f"{_HERE}.repeating:repeat", "Do again what a recipe file says."),
     "inspect": (f"{_HERE}.inspection:inspect", "Tell what an image is, and its noise."),
+    "trust": (f"{_HERE}.trusting:trust", "Test whether a result can be trusted."),
     "methods": (f"{_HERE}.listing:methods", "List the denoising methods."),
     "doctor": (f"{_HERE}.doctor:doctor", "Check that this computer is ready."),
 }

@@ -44,8 +44,8 @@ _GRID_RATIO = 4.0  # power over that beside it, below which a grid is chance
 
 BLANK, INJECTION = "blank test", "injection test"
 _EXPECTED = {
-    BLANK: "pure noise comes out nearly flat, nothing is added",
-    INJECTION: "planted spots keep their brightness, and fainter ones are seen",
+    BLANK: "pure noise comes out nearly flat",
+    INJECTION: "brightness is kept, fainter spots are seen",
 }
 _MOST_PERCENT = 1000
 _LONGER = "Train longer, or on more images of this kind."
@@ -153,7 +153,7 @@ def of_dark(bias: Bias) -> Finding:
 
 def of_intensity(bias: Bias) -> Finding:
     """Judge the shift of the mean over the range of intensities."""
-    test, expected = "intensities", "bright and dark keep their distance, a slope of 0"
+    test, expected = "intensities", "bright and dark keep their distance"
     if not np.isfinite(bias.slope):
         found = "The result has one intensity only."
         return Finding(test, "fail", found, expected, _LONGER)
@@ -171,7 +171,7 @@ def of_intensity(bias: Bias) -> Finding:
 def of_residual(residual: Residual) -> Finding:
     """Judge how much was taken away."""
     test = "amount removed"
-    expected = "what is removed varies as much as the noise does"
+    expected = "as much varies as in the noise"
     ratio = residual.ratio
     verdict = worst([graded(ratio, *_UNDER), graded(ratio, *_OVER)])
     found = f"The variance of what was removed is {_percent(ratio)} of the noise's."
@@ -184,7 +184,7 @@ def of_residual(residual: Residual) -> Finding:
 def of_whiteness(residual: Residual) -> Finding:
     """Judge whether what was taken away looks like noise."""
     test = "pattern removed"
-    expected = "what is removed shows no pattern: neighbors are independent"
+    expected = "neighbors are independent"
     largest = residual.largest
     verdict = graded(abs(largest), *_COLORED)
     found = f"Nearby pixels of what was removed correlate by {largest:+.2g} at most."
@@ -204,11 +204,17 @@ def of_identity(residual: Residual) -> Finding | None:
         return None
     verdict = graded(residual.identity, *_IDENTITY)
     found = (
-        f"The result keeps {_percent(residual.identity)} of the (squared) distance to the"
-        f" noisy pixels that an estimate blind to them has."
+        f"The squared distance to the noisy pixels is {_percent(residual.identity)} of"
+        f" that of an estimate blind to them."
     )
     advice = "" if verdict == "pass" else _COPY
-    return Finding("copying", verdict, found, "the result does not follow each noisy pixel, 50 % or more", advice)
+    return Finding(
+        "copying",
+        verdict,
+        found,
+        "over 50 %: pixels are not copied",
+        advice,
+    )
 
 
 def of_grid(blank: Blank | None, residual: Residual, sigma: float) -> Finding:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-
 from napari_blindsound.inference.reading import check_channels
 from napari_blindsound.quality import findings
 from napari_blindsound.quality.trial import Trial
