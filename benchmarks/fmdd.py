@@ -5,6 +5,16 @@ first few), denoises every capture of that view, and reports PSNR and SSIM as th
 do: both images as uint8, data range 255, mean over the captures. The ground truth is
 read after training. Seconds are wall time, reading included.
 
+Estimated PSNR is what the package says without any truth, by frames of the same scene
+where it was given several, and true PSNR is the measured one less the noise that the
+ground truth itself has: with f the result, x the scene and a = x + w the mean of 50
+captures, E(f - a)^2 = E(f - x)^2 + E w^2 - 2 E(f - x) w. The capture that f was made of
+is among the 50, so that E(f - x) w is 1/50 of the noise that f has kept of it, the
+variance times the derivative of f; and E w^2 is 1/50 of the variance.
+
+``--trajectory`` denoises with the weights of each step at which the training judged
+itself, and compares the best of them with those that were kept.
+
 Run: ``python benchmarks/fmdd.py $BLINDSOUND_DATA/fmdd --types Confocal_FISH
 Confocal_MICE --budget 120``
 """
@@ -13,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import platform
 import sys
 import time
@@ -24,12 +35,21 @@ import numpy as np
 import torch
 
 from napari_blindsound.images.fmdd import FmddView, find_fmdd
+from napari_blindsound.methods import DEFAULT
+from napari_blindsound.quality.estimate import stein_terms
 from napari_blindsound.quality.metrics import fmdd_scores
+from napari_blindsound.quality.unseen import estimate_quality
 from napari_blindsound.recipe import Recipe, Training
+from napari_blindsound.training.events import Finished, Judged
 from napari_blindsound.training.trainer import TrainConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from napari_blindsound.inference.denoiser import Denoiser
+
+AVERAGED = 50
+"""Captures in the ground truth."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +60,7 @@ class Row:
     fov: str
     trained_on: int
     tested_on: int
+    method: str
     preset: str
     settings: str
     output: str
@@ -50,6 +71,15 @@ class Row:
     noisy_ssim: float
     psnr: float
     ssim: float
+    true_psnr: float
+    estimated_psnr: float
+    estimated_low: float
+    estimated_high: float
+    estimated_from: str
+    ended: str
+    kept_step: int | None
+    best_step: int | None
+    best_psnr: float | None
 
 
 def main() -> None:
@@ -79,48 +109,118 @@ def _run(view: FmddView, options: argparse.Namespace) -> Iterable[Row]:
     noisy = view.noisy()
     seen = noisy.select(T=slice(0, options.captures or noisy.shape[0]))
     recipe = Recipe(
+        method=options.method,
         preset=options.preset,
         settings=dict(pair.split("=") for pair in options.set),
         train=TrainConfig(
-            seconds=options.budget, seed=options.seed, device=options.device
+            steps=options.steps,
+            seconds=None if options.steps else options.budget,
+            seed=options.seed,
+            device=options.device,
+            ending=_ending(options),
         ),
     )
     training = Training([seen], recipe)
-    *_, finished = training.run()
+    finished, judged = _trained(training, keep=options.trajectory)
     training.close()
     seconds = time.perf_counter() - started
     truth = view.ground_truth()
     captures = noisy.read(tuple(slice(0, size) for size in noisy.shape))
     before = np.mean([fmdd_scores(capture, truth) for capture in captures], axis=0)
     for output in options.outputs:
+        best_step, best_psnr = _best(judged, output, captures, truth)
         denoiser = training.denoiser(output).with_output(turns=options.turns)
         denoised = denoiser(captures)
         after = np.mean([fmdd_scores(image, truth) for image in denoised], axis=0)
+        estimate = estimate_quality(denoiser, seen, data_range=255)
         yield Row(
             type=view.type,
             fov=view.fov,
             trained_on=seen.shape[0],
             tested_on=len(captures),
+            method=options.method,
             preset=options.preset,
             settings=" ".join(options.set),
             output=f"{output}, 8 turns" if options.turns else output,
-            budget=options.budget,
+            budget=options.steps or options.budget,
             seconds=round(seconds, 1),
             steps=finished.step,
             noisy_psnr=round(before[0], 2),
             noisy_ssim=round(before[1], 4),
             psnr=round(after[0], 2),
             ssim=round(after[1], 4),
+            true_psnr=round(_without_noise_of_truth(after[0], denoiser, captures), 2),
+            estimated_psnr=round(estimate.psnr, 2),
+            estimated_low=round(estimate.low, 2),
+            estimated_high=round(estimate.high, 2),
+            estimated_from=estimate.source,
+            ended=finished.reason,
+            kept_step=finished.best_step,
+            best_step=best_step,
+            best_psnr=best_psnr,
         )
+
+
+def _ending(options: argparse.Namespace) -> str:
+    if options.auto_stop:
+        return "auto"
+    return "best" if options.trajectory or options.keep_best else "last"
+
+
+def _trained(
+    training: Training, *, keep: bool
+) -> tuple[Finished, list[tuple[Judged, Denoiser]]]:
+    """Train to the end; on request with the model of each judged step."""
+    judged: list[tuple[Judged, Denoiser]] = []
+    for event in training.run():
+        if isinstance(event, Judged) and keep:
+            judged.append((event, training.denoiser(latest=True)))
+    return event, judged
+
+
+def _best(
+    judged: list[tuple[Judged, Denoiser]],
+    output: str,
+    captures: np.ndarray,
+    truth: np.ndarray,
+) -> tuple[int | None, float | None]:
+    """Step with the highest PSNR, and that; prints all of them."""
+    scores = []
+    for event, denoiser in judged:
+        denoised = denoiser.with_output(output)(captures)
+        psnr = np.mean([fmdd_scores(image, truth)[0] for image in denoised])
+        scores.append((float(psnr), event.step))
+        print(
+            f"  step {event.step:6d} {event.seconds:6.1f} s  {psnr:.2f} dB, estimated "
+            f"gain {event.gain:.2f} dB, identity {event.identity:.2f}"
+        )
+    psnr, step = max(scores, default=(math.nan, None))
+    return step, None if step is None else round(psnr, 2)
+
+
+def _without_noise_of_truth(
+    psnr: float, denoiser: Denoiser, captures: np.ndarray
+) -> float:
+    """PSNR against the scene itself, of that against a mean of noisy captures."""
+    terms = np.mean([stein_terms(denoiser, capture) for capture in captures], axis=0)
+    _, noise, kept = terms
+    error = 255**2 / 10 ** (psnr / 10) - (noise - 2 * kept) / AVERAGED
+    return float(10 * np.log10(255**2 / error)) if error > 0 else math.inf
 
 
 def _line(row: Row) -> str:
     return (
         f"{row.type:15s} FOV {row.fov}  trained on {row.trained_on:2d}, tested on "
-        f"{row.tested_on:2d}  {row.preset} {row.settings} {row.output:8s} "
+        f"{row.tested_on:2d}  {row.method} {row.preset} {row.settings} "
+        f"{row.output:8s} "
         f"{row.seconds:6.1f} s {row.steps:6d} steps   "
         f"noisy {row.noisy_psnr:.2f} / {row.noisy_ssim:.4f}   "
-        f"denoised {row.psnr:.2f} / {row.ssim:.4f}"
+        f"denoised {row.psnr:.2f} / {row.ssim:.4f}   "
+        f"true {row.true_psnr:.2f}, estimated {row.estimated_psnr:.2f} "
+        f"({row.estimated_low:.2f} to {row.estimated_high:.2f}, {row.estimated_from})"
+        f"   {row.ended}"
+        + (f", kept step {row.kept_step}" if row.kept_step is not None else "")
+        + (f", best {row.best_psnr:.2f} at {row.best_step}" if row.best_step else "")
     )
 
 
@@ -138,10 +238,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--fov", default="19", help="view trained and tested on")
     parser.add_argument("--captures", type=int, help="train on the first N only")
     parser.add_argument("--budget", type=float, default=120, help="seconds")
+    parser.add_argument("--steps", type=int, help="in place of the seconds")
+    parser.add_argument("--method", default=DEFAULT)
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
     parser.add_argument("--outputs", nargs="*", default=["visible"])
     parser.add_argument("--turns", action="store_true", help="mean of 8 orientations")
+    parser.add_argument("--auto-stop", action="store_true", help="end when settled")
+    parser.add_argument("--keep-best", action="store_true", help="the best weights")
+    parser.add_argument("--trajectory", action="store_true", help="PSNR by step")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=0)

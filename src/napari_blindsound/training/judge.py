@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from napari_blindsound.training.preprocessing import Preprocessing
 
     Floats = NDArray[np.float32]
+    Doubles = NDArray[np.float64]
 
 _SIDE = 128  # px of a crop
 _WINDOWS = 8
@@ -62,6 +63,10 @@ class Judgement:
         noise, that of the noisy pixel's prediction.
     noise : float
         Mean variance of the noise at these pixels; NaN where it is not known.
+    offset : float
+        Difference that all pixels of the crops, those that teach included, made to the
+        mean over the held-out ones at the first judgement, when nothing could have been
+        learned by heart: most of what a mean over few pixels is wrong by.
     identity : float
         Mean square of what denoising takes away, against that of what a pixel differs
         from its prediction by the others: near 1 where denoising works, near 0 where
@@ -72,11 +77,12 @@ class Judgement:
     errors: Floats
     noise: float
     identity: float
+    offset: float = 0.0
 
     @property
     def error(self) -> float:
         """Mean squared error; at least what can be told from zero."""
-        mean = float(self.errors.mean())
+        mean = float(self.errors.mean()) + self.offset
         floor = self.noise * 10 ** (-MOST_DECIBELS / 10)
         return mean if math.isnan(self.noise) else max(mean, floor)
 
@@ -102,7 +108,7 @@ class _Crops(NamedTuple):
     """Windows (W) of T frames, in the network's units."""
 
     noisy: Tensor  # (W, T, C, s, s)
-    scored: Tensor  # (W, C, s, s) bool
+    every: Tensor  # (W, C, s, s) bool, pixels that count
     held: Tensor  # (W, 1, s, s) bool
 
 
@@ -157,17 +163,19 @@ class Judge:
                 self.source = "blind error"
             if not is_white and "blind" in method.outputs:
                 self._blind_passes = getattr(method.config, "cell", 1) ** 2
-        self._noisy, self._scored, held = crops
+        self._noisy, self._every, held = crops
+        self._scored = self._every & held
         flat = self._noisy.flatten(0, 1)
         self._seen = neighbor_mean(flat)
         each = held.repeat_interleave(self._noisy.shape[1], dim=0)
         self._masked = torch.where(each, self._seen, flat)
         self._variance = self._noise_at(self._seen)
         signs = np.random.default_rng(seed).choice((-1, 1), flat.shape)
-        self._signs = torch.from_numpy(signs.astype(np.float32)).to(flat) * each
+        self._all_signs = torch.from_numpy(signs.astype(np.float32)).to(flat)
+        self._signs = self._all_signs * each
         self._pixels = self._picked(flat)
         if self.source == "repeats":
-            self._frames = self._seen_by_each()
+            self._frames = self._seen_by_each(self._scored)
 
     @property
     def cost(self) -> int:
@@ -176,7 +184,11 @@ class Judge:
         return self._noisy.numel() * (passes + self._blind_passes)
 
     def judge(
-        self, method: Method, step: int, stop: threading.Event | None = None
+        self,
+        method: Method,
+        step: int,
+        stop: threading.Event | None = None,
+        first: Judgement | None = None,
     ) -> Judgement | None:
         """Judge a method's default estimate.
 
@@ -188,6 +200,8 @@ class Judge:
             Of the training.
         stop : threading.Event, optional
             Ends the work between two crops.
+        first : Judgement, optional
+            Of the same training, if there was one.
 
         Returns
         -------
@@ -199,26 +213,44 @@ class Judge:
             if stop is not None and stop.is_set():
                 return None
             with torch.inference_mode(), mixed_precision(self._device, self._width):
-                found.append(self._estimates(method, index))
-        visible, hidden, slopes = (torch.cat(part) for part in zip(*found, strict=True))
+                found.append(self._estimates(method, index, is_first=first is None))
+        visible, hidden, slopes, all_slopes = (
+            torch.cat(part) for part in zip(*found, strict=True)
+        )
         away = self._picked(visible) - self._pixels
         unseen = self._picked(hidden) - self._pixels
         identity = float((away**2).mean() / max(float((unseen**2).mean()), 1e-12))
-        if self.source == "repeats":
-            errors = squared_errors(self._picked(visible), self._frames)
-            noise = float(noise_variance(self._frames).mean())
-        elif self.source == "stein":
+        if self.source == "blind error":
             variance = self._picked(self._variance)
-            errors = away**2 - variance + 2 * variance * self._picked(slopes)
-            noise = float(variance.mean())
-        else:
-            variance = self._picked(self._variance)
-            errors = unseen**2 - variance
+            errors, offset = unseen**2 - variance, 0.0
             noise = float(variance.mean()) if self._is_known else float("nan")
-        return Judgement(step, errors.astype(np.float32).ravel(), noise, identity)
+        else:
+            errors, noise = self._errors(visible, slopes, self._scored)
+            offset = first.offset if first else 0.0
+            if first is None:
+                every, _ = self._errors(visible, all_slopes, self._every)
+                offset = float(every.mean() - errors.mean())
+        kept = errors.astype(np.float32).ravel()
+        return Judgement(step, kept, noise, identity, offset)
 
-    def _estimates(self, method: Method, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Of one crop: denoised, predicted where it is masked, and slope there."""
+    def _errors(
+        self, visible: Tensor, slopes: Tensor, pixels: Tensor
+    ) -> tuple[Doubles, float]:
+        """Squared errors at some pixels, and the variance of their noise."""
+        if self.source == "repeats":
+            is_scored = pixels is self._scored
+            seen = self._frames if is_scored else self._seen_by_each(pixels)
+            errors = squared_errors(self._picked(visible, pixels), seen)
+            return np.asarray(errors, np.float64), float(noise_variance(seen).mean())
+        variance = self._picked(self._variance, pixels)
+        away = self._picked(visible - self._noisy.flatten(0, 1), pixels)
+        kept = variance * self._picked(slopes, pixels)
+        return away**2 - variance + 2 * kept, float(variance.mean())
+
+    def _estimates(
+        self, method: Method, index: int, *, is_first: bool
+    ) -> tuple[Tensor, ...]:
+        """Of one crop: denoised, predicted where it is masked, slopes there and all."""
         crop = slice(index, index + 1)
         noisy = self._noisy.flatten(0, 1)[crop]
         visible = method.denoise(noisy).float()
@@ -227,26 +259,30 @@ class Judge:
         else:
             hidden = method.denoise(self._masked[crop]).float()
         if self.source != "stein":
-            return visible, hidden, visible
+            return visible, hidden, visible, visible
         nudge = _STEP * self._variance[crop].mean((-2, -1), keepdim=True).sqrt()
         nudge = nudge.clamp(min=1e-6)
-        moved = method.denoise(noisy + nudge * self._signs[crop]).float()
-        return visible, hidden, self._signs[crop] * (moved - visible) / nudge
+        slopes = []
+        for signs in (self._signs, self._all_signs)[: 2 if is_first else 1]:
+            moved = method.denoise(noisy + nudge * signs[crop]).float()
+            slopes.append(signs[crop] * (moved - visible) / nudge)
+        return visible, hidden, slopes[0], slopes[-1]
 
-    def _picked(self, flat: Tensor) -> NDArray[np.float64]:
-        """(W T, C, s, s) at the held-out pixels, (T, n)."""
+    def _picked(self, flat: Tensor, chosen: Tensor | None = None) -> Doubles:
+        """(W T, C, s, s) at the held-out or other pixels, (T, n)."""
         crops = flat.unflatten(0, self._noisy.shape[:2]).transpose(0, 1)
-        return np.asarray(crops[:, self._scored].cpu().numpy(), dtype=np.float64)
+        pixels = crops[:, self._scored if chosen is None else chosen]
+        return np.asarray(pixels.cpu().numpy(), dtype=np.float64)
 
-    def _seen_by_each(self) -> NDArray[np.float64]:
-        """The held-out pixels of all frames, as each of them sees them, (T, T, n)."""
+    def _seen_by_each(self, pixels: Tensor) -> Doubles:
+        """Pixels of all frames, as each of them sees them, (T, T, n)."""
         windows = self._noisy.transpose(1, 2).cpu().numpy().astype(np.float64)
-        chosen = self._scored.cpu().numpy()
+        chosen = pixels.cpu().numpy()
         return np.concatenate(
             [
-                seen_by_each(frames)[..., pixels]
-                for window, scored in zip(windows, chosen, strict=True)
-                for frames, pixels in zip(window, scored, strict=True)
+                seen_by_each(frames)[..., picked]
+                for window, parts in zip(windows, chosen, strict=True)
+                for frames, picked in zip(window, parts, strict=True)
             ],
             axis=-1,
         )
@@ -271,24 +307,23 @@ class Judge:
     def _crops(
         self, images: Sequence[Volume], windows: int, frames: int, seed: int
     ) -> _Crops:
-        noisy, scored, held = [], [], []
+        noisy, every, held = [], [], []
         margin = min(_MARGIN, self._side // 8)
         inside = np.zeros((self._side, self._side), bool)
         inside[margin : self._side - margin, margin : self._side - margin] = True
         for image, regions in places(images, self._side, windows, frames, seed):
             read = [read_window(image, r, self._preprocessing) for r in regions]
             rows, columns = (regions[0][image.axes.index(name)] for name in "YX")
-            chosen = held_out(rows, columns)
-            may = np.broadcast_to(chosen & inside, read[0][0].shape)
+            may = np.broadcast_to(inside, read[0][0].shape)
             for _, valid in read:
                 may = may if valid is None else may & valid
             noisy.append(np.stack([normalized for normalized, _ in read]))
-            scored.append(may)
-            held.append(chosen[None])
+            every.append(may)
+            held.append(held_out(rows, columns)[None])
         return _Crops(
             *(
                 torch.from_numpy(np.stack(parts)).to(self._device)
-                for parts in (noisy, scored, held)
+                for parts in (noisy, every, held)
             )
         )
 

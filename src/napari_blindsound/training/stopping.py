@@ -116,7 +116,8 @@ class Stopping:
         """
         if self.judgements and self.judgements[-1].step == step:
             return None
-        judgement = self._judge.judge(method, step, stop)
+        first = self.judgements[0] if self.judgements else None
+        judgement = self._judge.judge(method, step, stop, first)
         if judgement is None:
             return None
         self._before = self._best, deepcopy(self.open_end)
@@ -203,7 +204,9 @@ class Stopping:
             }
         end = self.open_end
         numbers = {
-            "judged": [[j.step, j.noise, j.identity] for j in self.judgements],
+            "judged": [
+                [j.step, j.noise, j.identity, j.offset] for j in self.judgements
+            ],
             "cools_from": list(end.cools_from) if end and end.cools_from else None,
             "has_settled": self.has_settled,
         }
@@ -214,8 +217,8 @@ class Stopping:
     ) -> None:
         """Continue from :meth:`state`; `like` is a method of the same shape."""
         self.judgements = [
-            Judgement(step, tensors["errors"][row].numpy(), noise, identity)
-            for row, (step, noise, identity) in enumerate(numbers["judged"])
+            Judgement(step, tensors["errors"][row].numpy(), noise, identity, offset)
+            for row, (step, noise, identity, offset) in enumerate(numbers["judged"])
         ]
         self._best = deepcopy(like) if self.judgements else None
         if self._best is not None:
