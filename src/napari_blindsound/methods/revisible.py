@@ -6,7 +6,7 @@ which it denoises. How the two estimates make a loss is each method's own matter
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -87,7 +87,7 @@ class Revisible(Method):
         by default just these.
     """
 
-    outputs = ("visible", "blind", "blended")
+    outputs: ClassVar[tuple[str, ...]] = ("visible", "blind", "blended")
     ends = ("blind", "visible")
 
     config: RevisibleConfig
