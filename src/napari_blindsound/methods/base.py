@@ -48,6 +48,12 @@ class MethodConfig(BaseModel):
     clip: float = Field(
         1.0, ge=0, description="largest norm of the gradient; 0 leaves it alone"
     )
+    tighten: int = Field(
+        0,
+        ge=0,
+        description="after every so many steps, clip falls to the gradient's mean norm "
+        "over them, if that is smaller; 0 leaves it alone",
+    )
     averaging: float = Field(
         0.998,
         ge=0,
@@ -108,6 +114,10 @@ class Method(nn.Module, ABC):
         self.config = config
         self.channels = channels
         self.random = torch.Generator()
+
+    def parts(self) -> Sequence[tuple[nn.Module, float]]:
+        """Networks clipped apart, with their learning rate in parts of the config's."""
+        return [(self, 1.0)]
 
     @property
     @abstractmethod

@@ -19,12 +19,13 @@ from napari_blindsound.noise.sensing import blended_variance, sensing_loss
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from napari_blindsound.noise.calibration import NoiseModel
 
 _LEAST_LIGHT = 1e-3
 _LEAST_DETERMINANT = 1e-6
+_ESTIMATOR_RATE = 0.5
 _FLOOR = 1e-5  # of the variance, where nothing else keeps it above zero
 
 # A first deviation of 0.3 times the noise's, about what an untrained network earns.
@@ -50,6 +51,7 @@ class Blind2SoundConfig(RevisibleConfig):
             "learning_rate": 4e-4,
             "schedule": "halving",
             "clip": 10.0,
+            "tighten": 237,
             "averaging": 0.0,
             "weight_decay": 1e-8,
             "augment": False,
@@ -138,6 +140,12 @@ class Blind2Sound(Revisible):
             self.gain[index] = model.gain
             self.dark[index] = model.offset
             self.read_variance[index] = model.read_variance
+
+    def parts(self) -> Sequence[tuple[nn.Module, float]]:
+        """The estimator of the noise learns half as fast as the denoiser."""
+        if self.estimator is None:
+            return super().parts()
+        return [(self.network, 1.0), (self.estimator, _ESTIMATOR_RATE)]
 
     def losses(
         self, noisy: Tensor, progress: float, weight: Tensor | None = None
@@ -251,7 +259,8 @@ class Blind2Sound(Revisible):
         pixel = 0.5 * (distance.square().sum((-2, -1)) + volume)
         # A pixel teaches if all its channels may.
         weight = share.expand(error.shape).amin(2) * self.channels
-        return (weight * pixel).sum()
+        likelihood: Tensor = (weight * pixel).sum()
+        return likelihood
 
     def _noise(self, mean: Tensor, sensed: Tensor | None, lam: float) -> Tensor:
         """Variance of the noise at a mean, (P, B, C, H, W)."""

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from napari_blindsound.errors import ModelError
 from napari_blindsound.networks.device import mixed_precision, pick_device
 from napari_blindsound.training.checkpoint import prefixed, under
+from napari_blindsound.training.clipping import Clip
 from napari_blindsound.training.events import (
     Finished,
     Judged,
@@ -139,8 +140,12 @@ class Trainer:
                 schedule=method.config.schedule,
             )
         )
+        self._clips = [Clip(part, method.config) for part, _ in self.method.parts()]
         self._optimizer = torch.optim.Adam(
-            self.method.parameters(),
+            [
+                {"params": list(part.parameters()), "rate": rate}
+                for part, rate in self.method.parts()
+            ],
             lr=method.config.learning_rate,
             weight_decay=method.config.weight_decay,
             fused=True,
@@ -275,7 +280,7 @@ class Trainer:
         progress = self.progress
         rate = SCHEDULES[self.method.config.schedule](progress) * self._damping
         for group in self._optimizer.param_groups:
-            group["lr"] = self.method.config.learning_rate * rate
+            group["lr"] = self.method.config.learning_rate * rate * group["rate"]
         noisy, weight = self._draw()
         random = self.method.random.get_state()
         self._optimizer.zero_grad()
@@ -304,9 +309,8 @@ class Trainer:
 
     def _is_finite_step(self) -> bool:
         """Clip the gradient; a step that is not finite is skipped, ten undo more."""
-        clip = self.method.config.clip or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.method.parameters(), clip)
-        if torch.isfinite(norm):
+        norms = [clip.apply() for clip in self._clips]
+        if all(torch.isfinite(norm) for norm in norms):
             self._bad_steps = 0
             return True
         self._bad_steps += 1
@@ -352,6 +356,7 @@ class Trainer:
             "seconds": self.seconds,
             "damping": self._damping,
             "bad_steps": self._bad_steps,
+            "clips": [clip.state() for clip in self._clips],
             "one_thread_after": self.one_thread_after,
             "patches": self._before_draw if self._drawn else self.patches.state(),
         }
@@ -378,7 +383,7 @@ class Trainer:
         self.method.load_state_dict(under("weights", tensors))
         self.averaged.load_state_dict(under("averaged", tensors))
         self.method.random.set_state(tensors["random"])
-        parameters = list(self.method.parameters())
+        parameters = [p for part, _ in self.method.parts() for p in part.parameters()]
         adam = self._optimizer.state_dict()
         adam["state"] = {}
         for name, tensor in under("adam", tensors).items():
@@ -390,6 +395,8 @@ class Trainer:
         self._optimizer.load_state_dict(adam)
         self.step, self.seconds = numbers["step"], numbers["seconds"]
         self._damping, self._bad_steps = numbers["damping"], numbers["bad_steps"]
+        for clip, state in zip(self._clips, numbers["clips"], strict=True):
+            clip.restore(state)
         self.one_thread_after = numbers.get("one_thread_after")
         self.patches.restore(numbers["patches"])
         self._drawn = None
