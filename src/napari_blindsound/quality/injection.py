@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.ndimage import uniform_filter
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from napari_blindsound.inference.denoiser import Denoiser
@@ -171,9 +174,14 @@ def injection_test(
     plain = exposure.draw(np.stack([scene, scene]), rng)
     before = _applied(denoiser, plain)
     repeats = Repeats((plain[0], plain[1]), (before[0], before[1]))
+    # One after the other over all draws: few places have not all brightnesses at once.
+    levels = [cycle(BRIGHTNESS) for _ in places]
     tables: list[list[Floats]] = [[] for _ in places]
     for draw in range(draws):
-        planted = [_planted(place, scene.shape[1:], rng) for place in places]
+        planted = [
+            _planted(place, scene.shape[1:], level, rng)
+            for place, level in zip(places, levels, strict=True)
+        ]
         beads = np.stack([image for image, _ in planted]).astype(np.float32)
         fresh = exposure.draw(scene + beads, rng)
         same = plain[draw % 2] + beads
@@ -218,13 +226,16 @@ def _places(plane: Image, sigma: Floats, rng: np.random.Generator) -> _Places:
 
 
 def _planted(
-    places: _Places, shape: tuple[int, ...], rng: np.random.Generator
+    places: _Places,
+    shape: tuple[int, ...],
+    levels: Iterator[float],
+    rng: np.random.Generator,
 ) -> tuple[Floats, Floats]:
     """Mean counts of the beads, (h, w), and the brightness at each place (0: none)."""
     count = len(places.rows)
     empty = int(_EMPTY * count)
     brightness = np.zeros(count)
-    brightness[empty:] = np.resize(BRIGHTNESS, count - empty)
+    brightness[empty:] = list(islice(levels, count - empty))
     rng.shuffle(brightness)
     image = np.zeros(shape)
     near = np.arange(-_RADIUS, _RADIUS + 1)
