@@ -7,7 +7,6 @@ the network has learned and not by what it was asked.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,8 +15,8 @@ import torch
 from napari_blindsound.methods.masking import neighbor_mean
 from napari_blindsound.networks.device import mixed_precision
 from napari_blindsound.noise.correlation import measure_correlation
-from napari_blindsound.training.events import MOST_DECIBELS
 from napari_blindsound.training.held_out import held_out
+from napari_blindsound.training.judgement import Judgement
 from napari_blindsound.training.places import frames_of, places
 from napari_blindsound.training.repeats import (
     are_repeats,
@@ -42,66 +41,13 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Doubles = NDArray[np.float64]
 
-_SIDE = 128  # px of a crop
+_SIDE = 144  # px of a crop, more or less, so that crops fill an image
 _WINDOWS = 8
 _FRAMES = 4  # of the same scene
 _MARGIN = 8  # px of a crop's border, where context is missing
+_BLOCK = 8  # px
 _STEP = 0.1  # of the noise's standard deviation
-
-
-@dataclass(frozen=True, eq=False)
-class Judgement:
-    """What was found at one step; all squares in the network's units.
-
-    Parameters
-    ----------
-    step : int
-        Of the training.
-    errors : ndarray
-        (n,) float32: estimate of the squared error at each held-out pixel, with noise
-        of its own; only the mean is close to the truth. Where nothing is known of the
-        noise, that of the noisy pixel's prediction.
-    noise : float
-        Mean variance of the noise at these pixels; NaN where it is not known.
-    offset : float
-        Difference that all pixels of the crops, those that teach included, made to the
-        mean over the held-out ones at the first judgement, when nothing could have been
-        learned by heart: most of what a mean over few pixels is wrong by.
-    identity : float
-        Mean square of what denoising takes away, against that of what a pixel differs
-        from its prediction by the others: near 1 where denoising works, near 0 where
-        the network has become the identity.
-    """
-
-    step: int
-    errors: Floats
-    noise: float
-    identity: float
-    offset: float = 0.0
-
-    @property
-    def error(self) -> float:
-        """Mean squared error; at least what can be told from zero."""
-        mean = float(self.errors.mean()) + self.offset
-        floor = self.noise * 10 ** (-MOST_DECIBELS / 10)
-        return mean if math.isnan(self.noise) else max(mean, floor)
-
-    @property
-    def gain(self) -> float:
-        """Decibels by which the error is lower than the noise; NaN if not known."""
-        if not self.noise > 0:
-            return float("nan")
-        return float(10 * np.log10(self.noise / self.error))
-
-    def worse_by(self, other: Judgement) -> tuple[float, float]:
-        """Decibels by which the other one is better, and their standard error.
-
-        The pixels are the same, so most of what each is wrong by cancels.
-        """
-        differences = self.errors - other.errors
-        spread = float(differences.std(ddof=1)) / math.sqrt(len(differences))
-        decibels = 10 * math.log10(self.error / other.error)
-        return decibels, 10 / math.log(10) * spread / min(self.error, other.error)
+_SURE = 2.0  # standard errors
 
 
 class _Crops(NamedTuple):
@@ -148,7 +94,7 @@ class Judge:
         seed: int = 0,
     ) -> None:
         self._preprocessing, self._device = preprocessing, torch.device(device)
-        self._side = min(fitting_patch(i, _SIDE, method.stride) for i in images)
+        self._side = min(_side(image, method.stride) for image in images)
         self._blind_passes = 0
         self._width = getattr(method.config, "width", None)
         self.source: Source = "repeats"
@@ -164,18 +110,18 @@ class Judge:
             if not is_white and "blind" in method.outputs:
                 self._blind_passes = getattr(method.config, "cell", 1) ** 2
         self._noisy, self._every, held = crops
-        self._scored = self._every & held
         flat = self._noisy.flatten(0, 1)
-        self._seen = neighbor_mean(flat)
+        seen = neighbor_mean(flat)
         each = held.repeat_interleave(self._noisy.shape[1], dim=0)
-        self._masked = torch.where(each, self._seen, flat)
-        self._variance = self._noise_at(self._seen)
+        self._masked = torch.where(each, seen, flat)
+        self._variance = self._noise_at(seen)
         signs = np.random.default_rng(seed).choice((-1, 1), flat.shape)
-        self._all_signs = torch.from_numpy(signs.astype(np.float32)).to(flat)
-        self._signs = self._all_signs * each
+        self._signs = torch.from_numpy(signs.astype(np.float32)).to(flat)
+        self._is_held = (held & self._every)[self._every].cpu().numpy()
+        self._blocks = _blocks(self._every.cpu().numpy())
         self._pixels = self._picked(flat)
         if self.source == "repeats":
-            self._frames = self._seen_by_each(self._scored)
+            self._frames = self._seen_by_each()
 
     @property
     def cost(self) -> int:
@@ -213,44 +159,51 @@ class Judge:
             if stop is not None and stop.is_set():
                 return None
             with torch.inference_mode(), mixed_precision(self._device, self._width):
-                found.append(self._estimates(method, index, is_first=first is None))
-        visible, hidden, slopes, all_slopes = (
-            torch.cat(part) for part in zip(*found, strict=True)
+                found.append(self._estimates(method, index))
+        visible, hidden, slopes = (
+            self._picked(torch.cat(part)) for part in zip(*found, strict=True)
         )
-        away = self._picked(visible) - self._pixels
-        unseen = self._picked(hidden) - self._pixels
-        identity = float((away**2).mean() / max(float((unseen**2).mean()), 1e-12))
+        away, unseen = visible - self._pixels, hidden - self._pixels
+        held = self._is_held
+        unseen_square = max(float((unseen[:, held] ** 2).mean()), 1e-12)
+        identity = float((away[:, held] ** 2).mean()) / unseen_square
         if self.source == "blind error":
-            variance = self._picked(self._variance)
-            errors, offset = unseen**2 - variance, 0.0
-            noise = float(variance.mean()) if self._is_known else float("nan")
-        else:
-            errors, noise = self._errors(visible, slopes, self._scored)
-            offset = first.offset if first else 0.0
-            if first is None:
-                every, _ = self._errors(visible, all_slopes, self._every)
-                offset = float(every.mean() - errors.mean())
+            return self._of_predictions(step, unseen, identity)
+        errors, noise = self._errors(visible, slopes)
+        blocks = self._in_blocks(errors)
+        at_held = errors[held].astype(np.float32)
+        if first is None:
+            return Judgement(step, blocks, noise, identity, held=at_held)
+        grown = (at_held - first.held).astype(np.float64)
+        gap = float(grown.mean()) - float((blocks - first.errors).mean())
+        error = float(grown.std(ddof=1)) / math.sqrt(len(grown))
+        excess = max(0.0, gap - _SURE * error)
+        return Judgement(step, blocks, noise, identity, excess)
+
+    def _of_predictions(self, step: int, unseen: Doubles, identity: float) -> Judgement:
+        """Judge by predictions alone, less the variance of what they predict."""
+        variance = self._picked(self._variance)
+        errors = unseen**2 - variance
+        if not self._blind_passes:
+            errors = errors[:, self._is_held]
+        noise = float(variance.mean()) if self._is_known else float("nan")
         kept = errors.astype(np.float32).ravel()
-        return Judgement(step, kept, noise, identity, offset)
+        if self._blind_passes:
+            kept = self._in_blocks(errors[0])
+        return Judgement(step, kept, noise, identity)
 
-    def _errors(
-        self, visible: Tensor, slopes: Tensor, pixels: Tensor
-    ) -> tuple[Doubles, float]:
-        """Squared errors at some pixels, and the variance of their noise."""
+    def _errors(self, visible: Doubles, slopes: Doubles) -> tuple[Doubles, float]:
+        """Squared error at each pixel, (n,), and the variance of the noise."""
         if self.source == "repeats":
-            is_scored = pixels is self._scored
-            seen = self._frames if is_scored else self._seen_by_each(pixels)
-            errors = squared_errors(self._picked(visible, pixels), seen)
-            return np.asarray(errors, np.float64), float(noise_variance(seen).mean())
-        variance = self._picked(self._variance, pixels)
-        away = self._picked(visible - self._noisy.flatten(0, 1), pixels)
-        kept = variance * self._picked(slopes, pixels)
-        return away**2 - variance + 2 * kept, float(variance.mean())
+            errors = squared_errors(visible, self._frames)
+            noise = float(noise_variance(self._frames).mean())
+            return np.asarray(errors, np.float64), noise
+        variance = self._picked(self._variance)
+        errors = (visible - self._pixels) ** 2 - variance + 2 * variance * slopes
+        return errors[0], float(variance.mean())
 
-    def _estimates(
-        self, method: Method, index: int, *, is_first: bool
-    ) -> tuple[Tensor, ...]:
-        """Of one crop: denoised, predicted where it is masked, slopes there and all."""
+    def _estimates(self, method: Method, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Of one crop: denoised, predicted where it is masked, and slope."""
         crop = slice(index, index + 1)
         noisy = self._noisy.flatten(0, 1)[crop]
         visible = method.denoise(noisy).float()
@@ -259,25 +212,26 @@ class Judge:
         else:
             hidden = method.denoise(self._masked[crop]).float()
         if self.source != "stein":
-            return visible, hidden, visible, visible
+            return visible, hidden, visible
         nudge = _STEP * self._variance[crop].mean((-2, -1), keepdim=True).sqrt()
         nudge = nudge.clamp(min=1e-6)
-        slopes = []
-        for signs in (self._signs, self._all_signs)[: 2 if is_first else 1]:
-            moved = method.denoise(noisy + nudge * signs[crop]).float()
-            slopes.append(signs[crop] * (moved - visible) / nudge)
-        return visible, hidden, slopes[0], slopes[-1]
+        moved = method.denoise(noisy + nudge * self._signs[crop]).float()
+        return visible, hidden, self._signs[crop] * (moved - visible) / nudge
 
-    def _picked(self, flat: Tensor, chosen: Tensor | None = None) -> Doubles:
-        """(W T, C, s, s) at the held-out or other pixels, (T, n)."""
+    def _picked(self, flat: Tensor) -> Doubles:
+        """(W T, C, s, s) at the pixels that count, (T, n)."""
         crops = flat.unflatten(0, self._noisy.shape[:2]).transpose(0, 1)
-        pixels = crops[:, self._scored if chosen is None else chosen]
-        return np.asarray(pixels.cpu().numpy(), dtype=np.float64)
+        return np.asarray(crops[:, self._every].cpu().numpy(), dtype=np.float64)
 
-    def _seen_by_each(self, pixels: Tensor) -> Doubles:
-        """Pixels of all frames, as each of them sees them, (T, T, n)."""
+    def _in_blocks(self, errors: Doubles) -> Floats:
+        """Sums over blocks, scaled so that their mean is that of the pixels."""
+        sums = np.bincount(self._blocks, weights=errors)
+        return np.asarray(sums * (len(sums) / len(errors)), np.float32)
+
+    def _seen_by_each(self) -> Doubles:
+        """The pixels of all frames, as each of them sees them, (T, T, n)."""
         windows = self._noisy.transpose(1, 2).cpu().numpy().astype(np.float64)
-        chosen = pixels.cpu().numpy()
+        chosen = self._every.cpu().numpy()
         return np.concatenate(
             [
                 seen_by_each(frames)[..., picked]
@@ -326,6 +280,20 @@ class Judge:
                 for parts in (noisy, every, held)
             )
         )
+
+
+def _blocks(every: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Number of the block, from 0, that each chosen pixel of (W, C, s, s) is in."""
+    window, channel, row, column = np.nonzero(every)
+    place = np.stack([window, channel, row // _BLOCK, column // _BLOCK])
+    shape = tuple(int(axis.max()) + 1 for axis in place)
+    return np.unique(np.ravel_multi_index(tuple(place), shape), return_inverse=True)[1]
+
+
+def _side(image: Volume, stride: int) -> int:
+    """Side of crops that fill an image, or all of a small one."""
+    shorter = min(image.shape[image.axes.index(name)] for name in "YX")
+    return fitting_patch(image, shorter // max(1, round(shorter / _SIDE)), stride)
 
 
 def _is_white(crops: _Crops) -> bool:

@@ -39,18 +39,19 @@ def in_turns(
     TrainEvent
         With the steps and seconds of all networks; `Finished` once, last.
     """
-    running = [trainer.run(stop) for trainer in trainers]
-    ends: list[Finished] = []
+    running = dict(enumerate(trainer.run(stop) for trainer in trainers))
+    found: dict[int, Finished] = {}
     while running:
-        for events in list(running):
+        for index, events in list(running.items()):
             event = next(events)
             if isinstance(event, Finished):
-                ends.append(event)
-                running.remove(events)
+                found[index] = event
+                del running[index]
             elif isinstance(event, Judged):
                 yield replace(event, step=steps(trainers), seconds=seconds(trainers))
             else:
                 yield _overall(event, trainers)
+    ends = [found[index] for index in range(len(trainers))]
     yield ends[0] if len(ends) == 1 else _finished(ends, trainers)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from napari_blindsound.training.checkpoint import prefixed, under
-from napari_blindsound.training.judge import Judgement
+from napari_blindsound.training.judgement import Judgement
 from napari_blindsound.training.schedules import HOLD, WARM_STEPS, OpenEnd
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ GROWTH = 1.15
 """A judgement is followed by the next after so many times the steps, or later."""
 SHARE = 0.05
 """Most of a training's work that judging may take."""
-LEAST_GAIN = 0.1
+LEAST_GAIN = 0.05
 """Decibels that twice the steps must bring for a training to go on."""
 _SETTLING = 2 * WARM_STEPS  # before, the learning rate changes what is seen
 _SURE = 2.0  # standard errors by which earlier weights must be better
@@ -200,12 +200,13 @@ class Stopping:
             errors = np.stack([j.errors for j in self.judgements])
             tensors = {
                 "errors": torch.from_numpy(errors),
+                "held": torch.from_numpy(self.judgements[0].held),
                 **prefixed("best", self._best.state_dict()),
             }
         end = self.open_end
         numbers = {
             "judged": [
-                [j.step, j.noise, j.identity, j.offset] for j in self.judgements
+                [j.step, j.noise, j.identity, j.excess] for j in self.judgements
             ],
             "cools_from": list(end.cools_from) if end and end.cools_from else None,
             "has_settled": self.has_settled,
@@ -216,12 +217,15 @@ class Stopping:
         self, tensors: dict[str, Tensor], numbers: dict[str, Any], like: Method
     ) -> None:
         """Continue from :meth:`state`; `like` is a method of the same shape."""
-        self.judgements = [
-            Judgement(step, tensors["errors"][row].numpy(), noise, identity, offset)
-            for row, (step, noise, identity, offset) in enumerate(numbers["judged"])
-        ]
-        self._best = deepcopy(like) if self.judgements else None
-        if self._best is not None:
+        self.judgements, self._best = [], None
+        for row, (step, noise, identity, excess) in enumerate(numbers["judged"]):
+            errors, held = tensors["errors"][row].numpy(), tensors["held"].numpy()
+            held = held[: None if row == 0 else 0]
+            self.judgements.append(
+                Judgement(step, errors, noise, identity, excess, held)
+            )
+        if self.judgements:
+            self._best = deepcopy(like)
             self._best.load_state_dict(under("best", tensors))
         self.has_settled = numbers["has_settled"]
         if self.open_end and numbers["cools_from"]:
