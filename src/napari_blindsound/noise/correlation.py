@@ -33,8 +33,10 @@ __all__ = ["Correlation", "measure_correlation"]
 
 _SMALLEST_SIDE = 32
 _MOST_DIFFERENCES = 2_000_000  # pixels
+_STILL = 1.3  # texture below which differences of frames are used without asking
 _BLOCK = 8  # px; means over such blocks show brightness, not noise
 _CORRELATED = 0.12  # a correlation along an axis that a verdict is made of
+_FILTERED = 0.8  # part of the product of those along both axes
 _LARGEST_ERROR = 0.1  # by chance
 # A textured image is like noise that is correlated, but not like white noise. Other
 # verdicts need a correlation that is so many errors above the second number.
@@ -63,8 +65,8 @@ def measure_correlation(
         Arrays ``(h, w)`` of noisy counts, of any real dtypes and sizes.
     frames
         Arrays ``(t, h, w)``: the same place at consecutive times. Their differences,
-        after a change of brightness is scaled out, are used if they hold less of the
-        image than the planes, as they do unless it moves.
+        after a change of brightness is scaled out, are used instead of the planes,
+        unless the image moves so much that they hold more of it.
     seed
         Of the draw of at most 2000 parts of the images.
 
@@ -84,17 +86,14 @@ def measure_correlation(
     for stack in frames:
         _check(stack, 3, "(t, h, w)")
     usable = [plane for plane in planes if min(plane.shape) >= _SMALLEST_SIDE]
-    found = [
-        part
-        for part in (
-            spectra(_differences(frames), seed),
-            spectra([Source(plane, plane) for plane in usable], seed),
-        )
-        if part is not None
-    ]
-    if not found:
+    best = spectra(_differences(frames), seed)
+    if best is None or best.texture > _STILL:
+        single = spectra([Source(plane, plane) for plane in usable], seed)
+        options = [part for part in (best, single) if part is not None]
+        best = min(options, key=lambda part: part.texture, default=None)
+    if best is None:
         return _unknown(_why_not([*usable, *frames]))
-    return _judge(min(found, key=lambda part: part.texture))
+    return _judge(best)
 
 
 def _check(array: NDArray[Any], axes: int, shape: str) -> None:
@@ -166,7 +165,7 @@ def _judge(found: Spectra) -> Correlation:
     if max(neighbors(chance)) > _LARGEST_ERROR:
         verdict, reason = "unknown", "too few of their pixels show noise"
     elif verdict != "white" and not _certain(correlation, error):
-        verdict, reason = "unknown", "the image is sharp everywhere and looks the same"
+        verdict, reason = "unknown", "the image is too sharp to be told from it"
     return Correlation(correlation, error, verdict, reason)
 
 
@@ -179,20 +178,17 @@ def _certain(correlation: Floats, error: Floats) -> bool:
 
 
 def _verdict(correlation: Floats) -> Verdict:
-    along_x = float(np.abs(correlation[REACH, REACH + 1 :]).max())
-    along_y = float(np.abs(correlation[REACH + 1 :, REACH]).max())
-    x, y, corner = neighbors(correlation)
-    match along_y > _CORRELATED, along_x > _CORRELATED:
-        case False, False:
-            return "white"
-        case False, True:
-            return "rows"
-        case True, False:
-            return "columns"
-        case _:
-            # A filter, being nearly a product of one along x and one along y, has the
-            # product of their correlations across corners.
-            return "filtered" if abs(corner) > abs(x * y) / 2 else "both"
+    along_x, along_y = correlation[REACH, REACH + 1 :], correlation[REACH + 1 :, REACH]
+    rows, columns = (np.abs(line).max() > _CORRELATED for line in (along_x, along_y))
+    if not (rows and columns):
+        return "rows" if rows else "columns" if columns else "white"
+    # A filter is nearly a product of one along x and one along y, and so is what it
+    # does to the correlation. What rows and columns share does not reach across.
+    product = np.outer(along_y, along_x)
+    across = correlation[REACH + 1 :, REACH + 1 :]
+    across = (across + correlation[REACH + 1 :, REACH - 1 :: -1]) / 2
+    like_product = np.sum(across * product) / np.sum(product * product)
+    return "filtered" if like_product > _FILTERED else "both"
 
 
 def _rest(raw: Floats) -> float:

@@ -234,7 +234,7 @@ def _cut(
     chosen = np.arange(len(owner))
     if len(chosen) > _MOST_TILES:
         chosen = np.sort(rng.choice(chosen, _MOST_TILES, replace=False))
-    tiles, levels = [np.empty((0, TILE * TILE), np.float32)], [np.empty(0)]
+    tiles, levels = [np.empty((0, TILE * TILE))], [np.empty(0)]
     starts = np.cumsum([0, *(len(part) for part in corners)])
     for index, source in enumerate(large):
         mine = chosen[owner[chosen] == index] - starts[index]
@@ -243,7 +243,9 @@ def _cut(
             tiles.append(pixels)
             levels.append(level)
     worth = min(1.0, (stride / _STRIDE) ** 2)
-    return np.concatenate(levels), np.concatenate(tiles), worth
+    exact = np.concatenate(tiles)
+    exact /= max(float(np.abs(exact).max(initial=0.0)), np.finfo(np.float64).tiny)
+    return np.concatenate(levels), exact.astype(np.float32), worth
 
 
 def _corners(source: Source, stride: int) -> NDArray[np.intp]:
@@ -254,7 +256,7 @@ def _corners(source: Source, stride: int) -> NDArray[np.intp]:
     return np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
-def _tiles(source: Source, corners: NDArray[np.intp]) -> tuple[Singles, Floats]:
+def _tiles(source: Source, corners: NDArray[np.intp]) -> tuple[Floats, Floats]:
     """Pixels (n, 576) about their median, and brightness, of tiles not clipped."""
     at = (corners[:, 0], corners[:, 1])
     pixels = _windows(source.image)[at].reshape(len(corners), -1)
@@ -264,10 +266,9 @@ def _tiles(source: Source, corners: NDArray[np.intp]) -> tuple[Singles, Floats]:
     shown = clipped <= _MOST_CLIPPED
     bright = _windows(source.brightness)[at][shown]
     level = bright.mean(axis=(1, 2), dtype=np.float64)
-    # Before the medians are off, single precision would lose noise on a pedestal.
+    # Only without a pedestal does single precision keep the noise, so here is double.
     exact = pixels[shown].astype(np.float64)
-    exact -= np.median(exact, axis=1, keepdims=True)
-    return exact.astype(np.float32), level
+    return exact - np.median(exact, axis=1, keepdims=True), level
 
 
 def _windows(image: NDArray[Any]) -> NDArray[Any]:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 Verdict = Literal["white", "rows", "columns", "both", "filtered", "unknown"]
 
-_HIDDEN = 0.1  # a correlation that a blind region has to hide
+# A correlation that a blind region has to hide, and one that it hides for symmetry
+# where the first is reached along the other axis.
+_HIDDEN, _ALSO_HIDDEN = 0.1, 0.07
 _MEANING = {
     "rows": (
         "Pixels of a row share noise ({numbers}), as line scanning or a camera's row"
@@ -88,7 +90,8 @@ class Correlation:
         What a blind spot has to hide: (2, 2) is a region of 5 x 5 pixels, (0, 0) the
         pixel alone. At most 3, also where whole rows shift.
         """
-        strong = np.abs(self.map) > _HIDDEN
+        size = np.abs(self.map)
+        strong = (size > _HIDDEN) | ((size > _ALSO_HIDDEN) & (size.T > _HIDDEN))
         strong[REACH, REACH] = False
         along_y, along_x = _reach(strong[:, REACH]), _reach(strong[REACH])
         corners = np.abs(np.argwhere(strong) - REACH)
