@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
-MOST_CHANGE = 0.015
+MOST_CHANGE = 0.006
 """Power of what changes between frames, against that of their noise, that is passed."""
 
 _MOST_MATCHED = 0.3  # the same, of what is put right: beyond, it is another scene
 _BLOCK = 16
-_REACH = 3  # px, as far as the noise of a camera may be correlated
+_REACH = 5  # px, as far as the noise of a camera may be correlated
+_SURE = 2.0  # standard errors
 _LEAST_SIDE = 2 * _BLOCK
 
 
@@ -142,18 +143,20 @@ def _expected(frames: Floats, first: int, second: int) -> Floats:
 
 
 def _far(difference: Floats) -> float:
-    """Part of the power that is common to blocks, beyond what near pixels explain."""
+    """Part of the power that is common to blocks, beyond near pixels and chance."""
     height, width = (size // _BLOCK * _BLOCK for size in difference.shape)
     centered = difference[:height, :width] - difference[:height, :width].mean()
     blocks = centered.reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
-    seen = float((blocks.mean(axis=(1, 3)) ** 2).mean())
+    means = blocks.mean(axis=(1, 3))
+    seen = float((means**2).mean())
+    chance = _SURE * seen * (2 / means.size) ** 0.5
     near = 0.0
     for down in range(-_REACH, _REACH + 1):
         for right in range(_REACH + 1):
             share = (1 - abs(down) / _BLOCK) * (1 - right / _BLOCK) / _BLOCK**2
             times = 2 if right else 1
             near += times * share * _lagged(centered, down, right)
-    return (seen - near) / float((centered**2).mean())
+    return (seen - near - chance) / float((centered**2).mean())
 
 
 def _lagged(image: Floats, down: int, right: int) -> float:
