@@ -69,6 +69,7 @@ def test_places_models_and_images_that_do_not_fit(
     assert ".html" in refused(*words, tmp_path / "page.txt")
     assert "make it first" in refused(*words, tmp_path / "none" / "page.html")
     assert "no model" in refused("trust", recording, "-m", tmp_path / "none.blindsound")
+    assert "--seed -3" in refused("trust", recording, "-m", model, "--seed", "-3")
     two = tmp_path / "two.ome.tif"
     tifffile.imwrite(two, np.stack([plane] * 2), ome=True, metadata={"axes": "CYX"})
     assert "--channel" in refused("trust", two, "-m", model)

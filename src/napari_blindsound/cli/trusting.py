@@ -49,10 +49,8 @@ def trust(
     """Test whether a model's results can be trusted, and write a page about it.
 
     Pure noise and planted spots go through the model, and what it takes away from the
-    image is looked at: a model that invents structure, swallows it, shifts intensities
-    or copies its input is told from a good one. Takes seconds, however large the image.
-
-    The exit code is 0 when the tests were done, whatever they found.
+    image is looked at. Takes seconds, however large the image. The exit code is 0 when
+    the tests were done, whatever they found.
 
     Parameters
     ----------
@@ -69,18 +67,7 @@ def trust(
     image, applied, console
         Options.
     """
-    job = Job(
-        inputs=(path,),
-        axes=image.axes,
-        image=image.image,
-        channel=image.channel,
-        recipe=Recipe(
-            train=TrainConfig(seed=seed, device=applied.device, threads=applied.threads)
-        ),
-        model_in=str(model),
-        estimate=applied.estimate,
-        blend=applied.blend,
-    )
+    job = _job(path, model, seed, image, applied)
     if output is not None:
         check_report(output, overwrite=overwrite)
         places.check_file(output, "the report", overwrite=overwrite, suffix=None)
@@ -90,13 +77,30 @@ def trust(
     console.say(f"testing {model.name} on {volume.name}")
     with stoppable("tests") as stop, fixed(applied.threads):
         found = tested(denoiser, volume, seed=seed, stop=stop)
-        page = None
-        if output is not None and not found.stopped:
-            page = report(found, denoiser, volume, output, overwrite=overwrite)
+        page = None if found.stopped else output
+        if page is not None:
+            report(found, denoiser, volume, page, overwrite=overwrite)
     data = {"command": "trust", "image": volume.source, "model": str(model)}
     data |= {**found.as_data(), "report": str(page.absolute()) if page else None}
     console.report(_lines(found, page), data)
     return INTERRUPTED if found.stopped else 0
+
+
+def _job(
+    path: str, model: Path, seed: int, image: ImageOptions, applied: ModelOptions
+) -> Job:
+    """What is opened and loaded, checked before any of it is done."""
+    train = TrainConfig(seed=seed, device=applied.device, threads=applied.threads)
+    return Job(
+        inputs=(path,),
+        axes=image.axes,
+        image=image.image,
+        channel=image.channel,
+        recipe=Recipe(train=train),
+        model_in=str(model),
+        estimate=applied.estimate,
+        blend=applied.blend,
+    )
 
 
 def _lines(found: Trust, page: Path | None) -> list[str]:

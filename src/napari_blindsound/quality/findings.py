@@ -83,8 +83,8 @@ def of_blank(blank: Blank) -> Finding:
     verdict = worst(grades.values())
     if verdict == "pass":
         found = (
-            f"Of pure noise at most {_percent(left)} is left, and the power of its slow"
-            f" waves grows at no brightness (to {power['low']:.2f} of what it was)."
+            f"Of pure noise at most {_percent(left)} is left; its slow waves have"
+            f" {power['low']:.2f} times the power they had, at most."
         )
         return Finding(test, "pass", found, expected)
     reason = next(name for name, grade in grades.items() if grade == verdict)

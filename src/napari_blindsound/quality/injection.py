@@ -10,7 +10,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -169,37 +169,36 @@ def injection_test(
         _places(plane, sigma, rng)
         for plane, sigma in zip(scene, exposure.sigma(scene), strict=True)
     ]
-    fewest = min(len(place.rows) for place in places)
-    draws = int(np.clip(-(-_WANTED // max(fewest, 1)), 1, _MOST_DRAWS))
     plain = exposure.draw(np.stack([scene, scene]), rng)
     before = _applied(denoiser, plain)
     repeats = Repeats((plain[0], plain[1]), (before[0], before[1]))
     # One after the other over all draws: few places have not all brightnesses at once.
     levels = [cycle(BRIGHTNESS) for _ in places]
     tables: list[list[Floats]] = [[] for _ in places]
-    for draw in range(draws):
+    for draw in range(_draws(places)):
         planted = [
             _planted(place, scene.shape[1:], level, rng)
             for place, level in zip(places, levels, strict=True)
         ]
         beads = np.stack([image for image, _ in planted]).astype(np.float32)
         fresh = exposure.draw(scene + beads, rng)
-        same = plain[draw % 2] + beads
-        after = _applied(denoiser, np.stack([fresh, same]))
-        for channel, (place, (_, brightness)) in enumerate(
-            zip(places, planted, strict=True)
-        ):
-            images = (
-                fresh[channel] - scene[channel],
-                after[0, channel] - scene[channel],
-                after[1, channel] - before[draw % 2, channel],
-            )
-            peaks = [_peaks(image, place) for image in images]
-            tables[channel].append(np.stack([brightness, *peaks]))
+        with_fresh, with_same = _applied(
+            denoiser, np.stack([fresh, plain[draw % 2] + beads])
+        )
+        images = (fresh - scene, with_fresh - scene, with_same - before[draw % 2])
+        for channel, place in enumerate(places):
+            peaks = [_peaks(image[channel], place) for image in images]
+            tables[channel].append(np.stack([planted[channel][1], *peaks]))
     return [
         _injection(np.concatenate(table, axis=1), place)
         for table, place in zip(tables, places, strict=True)
     ], repeats
+
+
+def _draws(places: Sequence[_Places]) -> int:
+    """Exposures that it takes until there are enough beads, within limits."""
+    fewest = max(1, min(len(place.rows) for place in places))
+    return int(np.clip(-(-_WANTED // fewest), 1, _MOST_DRAWS))
 
 
 def _applied(denoiser: Denoiser, images: Image) -> Image:

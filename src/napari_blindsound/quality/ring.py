@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -101,24 +101,11 @@ def ring_correlation(first: NDArray[Any], second: NDArray[Any]) -> Ring:
     height, width = one.shape
     window = np.multiply.outer(_taper(height), _taper(width))
     f1, f2 = (np.fft.rfft2((im - im.mean()) * window) for im in (one, two))
-    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
-    count = min(height, width) // 2
-    rings = np.rint(radius * 2 * count).astype(np.intp).ravel()
-    # Columns other than the first and the last of an rfft stand for two.
-    twice = np.full(f1.shape, 2.0)
-    twice[:, 0] = 1.0
-    if width % 2 == 0:
-        twice[:, -1] = 1.0
-
-    def summed(values: Floats) -> Floats:
-        weights = (twice * values).ravel()
-        sums = np.bincount(rings, weights, minlength=count + 1)
-        return np.asarray(sums[1 : count + 1], dtype=np.float64)
-
+    summed = _Rings.of(height, width)
     shared = summed((f1 * f2.conj()).real)
     power = np.sqrt(summed(np.abs(f1) ** 2) * summed(np.abs(f2) ** 2))
     correlation = np.divide(shared, power, out=np.zeros_like(shared), where=power > 0)
-    return Ring(np.arange(1, count + 1) / (2 * count), correlation)
+    return Ring(np.arange(1, summed.highest + 1) / (2 * summed.highest), correlation)
 
 
 def one_image_ring(image: NDArray[Any]) -> Ring:
@@ -163,6 +150,37 @@ def one_image_ring(image: NDArray[Any]) -> Ring:
     rings = [ring_correlation(a, _moved(b, way)) for (a, b), way in pairs]
     mean = np.mean([ring.correlation for ring in rings], axis=0)
     return Ring(rings[0].frequencies / 2, mean)
+
+
+class _Rings(NamedTuple):
+    """Sums over rings of the bins of ``rfft2``.
+
+    Parameters
+    ----------
+    numbers, weights : ndarray
+        Ring of each bin, and for how many bins of a full transform it stands.
+    highest : int
+        Number of the last ring; the first, 0, holds the mean.
+    """
+
+    numbers: NDArray[np.intp]
+    weights: Floats
+    highest: int
+
+    @classmethod
+    def of(cls, height: int, width: int) -> Self:
+        """The rings of images of a size."""
+        columns = np.fft.rfftfreq(width)
+        radius = np.hypot(np.fft.fftfreq(height)[:, None], columns)
+        highest = min(height, width) // 2
+        weights = np.full(radius.shape, 2.0)
+        weights[:, (columns == 0) | (columns == 0.5)] = 1.0
+        return cls(np.rint(radius * 2 * highest).astype(np.intp), weights, highest)
+
+    def __call__(self, values: Floats) -> Floats:
+        """Sum of each ring, (highest,)."""
+        sums = np.bincount(self.numbers.ravel(), (self.weights * values).ravel())
+        return np.asarray(sums[1 : self.highest + 1], dtype=np.float64)
 
 
 def _moved(half: Floats, way: tuple[int, int]) -> Floats:
