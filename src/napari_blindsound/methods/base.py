@@ -83,6 +83,18 @@ class MethodConfig(BaseModel):
             raise ValueError(msg)
         return cls.model_validate({**cls.presets[name], **(changes or {})})
 
+    def suited(self, region: tuple[int, int]) -> Self:
+        """Settings for noise that neighbors share; these, where a method has none.
+
+        Parameters
+        ----------
+        region : tuple of int
+            Rows and columns on each side of a pixel that share its noise; (0, 0) where
+            the noise is independent from pixel to pixel.
+        """
+        del region
+        return self
+
 
 class Method(nn.Module, ABC):
     """A trainable denoiser of normalized images.

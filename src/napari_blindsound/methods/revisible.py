@@ -2,11 +2,18 @@
 
 One network sees masked copies of the image, in which it learns, and the image itself,
 which it denoises. How the two estimates make a loss is each method's own matter.
+
+Where the noise is shared by neighbors, a region around each blind pixel is hidden. In
+training every hidden pixel becomes a neighbor of the region drawn at random. A smooth
+fill would tell the network where it is blind, and it would not know what to make of the
+image itself; noise among noise does not, and so the visible estimate stays the best.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import torch
 from pydantic import Field, model_validator
@@ -16,6 +23,7 @@ from napari_blindsound.methods.masking import (
     Padding,
     join_phases,
     mask_phases,
+    mask_regions,
     split_phases,
 )
 from napari_blindsound.networks.unet import UNet
@@ -29,14 +37,41 @@ if TYPE_CHECKING:
 # groups change nothing but memory; one that fits the cache is computed twice as fast.
 GROUP = 4
 
+Region = Literal[
+    "auto",
+    "1x1",
+    "1x3",
+    "1x5",
+    "1x7",
+    "3x1",
+    "3x3",
+    "3x5",
+    "5x1",
+    "5x3",
+    "5x5",
+    "7x1",
+    "7x7",
+]
+"""Rows x columns of pixels that are hidden around a blind one, itself included."""
+
+# Of an image, so that enough is left to fill the rest from, and to be like the image.
+_MOST_HIDDEN = 0.5
+
 
 class RevisibleConfig(MethodConfig):
     """Network, mask and the weight of the visible branch over the training."""
 
     width: int = Field(16, ge=1, description="channels of the network's downward path")
     depth: int = Field(3, ge=1, le=7, description="poolings by 2 in the network")
-    cell: Literal[2, 4] = Field(
-        4, description="side of a masking cell; one pixel of each cell is blind at once"
+    region: Region = Field(
+        "auto",
+        description="rows x columns hidden around a blind pixel, for noise that "
+        "neighbors share; auto follows the correlation of the noise",
+    )
+    cell: Literal[2, 4, 8, 16] = Field(
+        4,
+        description="side of a masking cell; one pixel of each cell is blind at once. "
+        "Large regions make it larger",
     )
     phases: int = Field(
         1,
@@ -58,6 +93,27 @@ class RevisibleConfig(MethodConfig):
         0.4, ge=0, lt=1, description="fraction of training before that weight rises"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _follow_the_region(cls, settings: object) -> object:
+        """Make room for the region; crops are not turned where it has a direction."""
+        if not isinstance(settings, Mapping):
+            return settings
+        region = settings.get("region", "auto")
+        if region in ("auto", "1x1") or region not in get_args(Region):
+            return settings
+        rows, columns = _sides(region)
+        cells = get_args(cls.model_fields["cell"].annotation)
+        room = max(rows, columns) + 1, (rows * columns / _MOST_HIDDEN) ** 0.5
+        least = min(cell for cell in cells if cell >= max(room))
+        given = settings.get("cell", cls.model_fields["cell"].default)
+        changed = {**settings}
+        if given in cells:
+            changed["cell"] = max(given, least)
+        if rows != columns:
+            changed["augment"] = False
+        return changed
+
     @model_validator(mode="after")
     def _phases_fit_the_cell(self) -> Self:
         if self.phases > self.cell**2:
@@ -68,10 +124,38 @@ class RevisibleConfig(MethodConfig):
             raise ValueError(msg)
         return self
 
+    @property
+    def hidden(self) -> tuple[int, int]:
+        """Rows and columns hidden around a blind pixel; one where nobody chose."""
+        return (1, 1) if self.region == "auto" else _sides(self.region)
+
+    def suited(self, region: tuple[int, int]) -> Self:
+        """The smallest region that hides as many rows and columns on each side.
+
+        Only in place of ``auto``. The cell grows with it, and crops are not turned
+        where the noise has a direction.
+        """
+        if self.region != "auto":
+            return self
+        rows, columns = (2 * extent + 1 for extent in region)
+        offered = [name for name in get_args(Region) if name != "auto"]
+        covering = [
+            name
+            for name in offered
+            if _sides(name)[0] >= rows and _sides(name)[1] >= columns
+        ]
+        found = min(covering or offered[-1:], key=lambda name: math.prod(_sides(name)))
+        return self.model_validate({**self.model_dump(), "region": found})
+
     def lam(self, progress: float) -> float:
         """Weight of the visible branch after a fraction `progress` of the training."""
         rise = max(0.0, progress - self.lam_hold) / (1 - self.lam_hold)
         return self.lam_start + rise * (self.lam_end - self.lam_start)
+
+
+def _sides(region: str) -> tuple[int, int]:
+    rows, _, columns = region.partition("x")
+    return int(rows), int(columns)
 
 
 class Revisible(Method):
@@ -104,13 +188,13 @@ class Revisible(Method):
 
     @property
     def halo(self) -> int:
-        """The network's, and one pixel for the filling of masked ones."""
-        return self.network.halo + 1
+        """The network's, and what the filling of hidden pixels looks at."""
+        return self.network.halo + max(self.config.hidden)
 
     @property
     def stride(self) -> int:
         """Whole cells of the pooling and of the mask."""
-        return max(self.network.stride, self.config.cell)
+        return math.lcm(self.network.stride, self.config.cell)
 
     @property
     def bytes_per_pixel(self) -> int:
@@ -151,11 +235,11 @@ class Revisible(Method):
         Tensor
             (B, numbers, H, W).
         """
-        cell, padding = self.config.cell, self.config.padding
+        cell = self.config.cell
         return join_phases(
             torch.cat(
                 [
-                    self.blind_at(mask_phases(noisy, phase, cell, padding), phase, halo)
+                    self.blind_at(self._hide(noisy, phase), phase, halo)
                     for phase in torch.arange(cell**2).split(1)
                 ]
             ),
@@ -168,8 +252,16 @@ class Revisible(Method):
         return order[: self.config.phases]
 
     def masked(self, noisy: Tensor, phases: Tensor) -> Tensor:
-        """Masked copies (P B, C, H, W) of (B, C, H, W)."""
-        return mask_phases(noisy, phases, self.config.cell, self.config.padding)
+        """Masked copies (P B, C, H, W) of (B, C, H, W), to learn in."""
+        return self._hide(noisy, phases, self.random)
+
+    def _hide(
+        self, noisy: Tensor, phases: Tensor, random: torch.Generator | None = None
+    ) -> Tensor:
+        config = self.config
+        if config.hidden == (1, 1):
+            return mask_phases(noisy, phases, config.cell, config.padding)
+        return mask_regions(noisy, phases, config.cell, config.hidden, random)
 
     def blind_at(self, masked: Tensor, phases: Tensor, halo: int = 0) -> Tensor:
         """Mask mapper: masked copies (P B, C, H, W) to (P, B, numbers, H/cell, W/cell).
