@@ -25,7 +25,7 @@ from scipy.signal import lfilter
 from tifffile import imread
 
 from napari_blindsound.images.phantom import phantom
-from napari_blindsound.noise.correlation import Correlation, measure_correlation
+from napari_blindsound.noise.correlation import measure_correlation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -165,21 +165,21 @@ def _print_real(root: Path) -> None:
         start = time.perf_counter()
         found = measure_correlation(planes, frames=frames)
         seconds = time.perf_counter() - start
-        print(_row(name, found.verdict, found), f" {1000 * seconds:.0f}")
+        numbers = _row(name, found.verdict, str(found.region), found.map)
+        print(numbers, f" {1000 * seconds:.0f}")
     print("against ground truth:")
     for kind in _TYPES:
         truth = _png(root / "fmdd" / kind / "gt" / "19" / "avg50.png")
         captures = _captures(root, kind, "19")
         maps = [_autocorrelation(capture - truth) for capture in captures]
         mean = np.mean(maps, axis=0)
-        print(_row(f"{kind} capture - truth", "", Correlation(mean, mean, "white")))
+        print(_row(f"{kind} captures - truth", "", "", mean))
 
 
-def _row(name: str, verdict: str, found: Correlation) -> str:
-    rho = found.map
+def _row(name: str, verdict: str, region: str, rho: Floats) -> str:
     corner = (rho[4, 4] + rho[4, 2]) / 2
     numbers = (rho[3, 4], rho[4, 3], corner, rho[3, 5], rho[5, 3])
-    return f"{name:<44}  {verdict:<9}  {found.region}  " + "  ".join(
+    return f"{name:<44}  {verdict:<9}  {region:<6}  " + "  ".join(
         f"{number:5.2f}" for number in numbers
     )
 
