@@ -232,7 +232,7 @@ class Job(BaseModel):
         if train.seconds is not None:
             return self
         threads = train.threads or torch.get_num_threads()
-        is_part = not self.model_in and done["ended"] != "done"
+        is_part = not self.model_in and done["ended"] not in ("done", "converged")
         alone = done.get("one_thread_after", []) if not self.model_in else []
         if all(step is None for step in alone):
             alone = []
@@ -333,6 +333,7 @@ class Job(BaseModel):
         words += option("preset", recipe.preset if recipe.preset != first else None)
         words += option("channels", "joint" if recipe.channels == "joint" else None)
         words += option("steps", train.steps) + option("seconds", train.seconds)
+        words += option("ending", train.ending if train.ending != "last" else None)
         words += option("seed", train.seed or None)
         if recipe.stop_after is not None:
             words += option("stop-after", ",".join(map(str, recipe.stop_after)))

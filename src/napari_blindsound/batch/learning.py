@@ -126,7 +126,7 @@ class Place:
                     due = time.monotonic() + CHECKPOINT_SECONDS
                 if isinstance(event, Progress):
                     yield told(event)
-            if stop.is_set() and training.reason != "done":
+            if stop.is_set() and training.reason == "stopped":
                 _keep(training, checkpoint)
                 return None
             model = training.denoiser()

@@ -112,6 +112,10 @@ class TrainingOptions:
     seconds
         Seconds to train, for all channels together. The first of steps and seconds to
         be over ends the training.
+    ending
+        When to end, and with which weights: last, after all steps or seconds, with the
+        last ones; best, likewise, with the best ones; auto, as soon as more steps bring
+        nothing, with the best ones. These are judged by pixels that teach nothing.
     stop_after
         Step at which each network ends early, such as 120,118: repeats a training of
         --steps that was stopped there.
@@ -140,6 +144,7 @@ class TrainingOptions:
     channels: Literal["each", "joint"] = "each"
     steps: int | None = None
     seconds: float | None = None
+    ending: Literal["last", "best", "auto"] = "last"
     stop_after: CountsOption = None
     one_thread_after: CountsOption = None
     seed: int = 0

@@ -27,6 +27,9 @@ class Plan:
     unit : {"seconds", "steps", "preset"}
         What `amount` counts; "preset" takes the preset's number of steps.
     amount : float
+    ending : {"last", "auto"}
+        Whether training goes on to the end of that, or ends, with the best weights, as
+        soon as more steps bring nothing.
     seed : int
     device : str
     """
@@ -36,6 +39,7 @@ class Plan:
     settings: Mapping[str, Any] = field(default_factory=dict)
     unit: Literal["seconds", "steps", "preset"] = "seconds"
     amount: float = DEFAULT_SECONDS
+    ending: Literal["last", "auto"] = "last"
     seed: int = 0
     device: str = "auto"
 
@@ -60,6 +64,7 @@ class Plan:
             channels=data.channels,
             train=TrainConfig(
                 steps=steps,
+                ending=self.ending,
                 seed=self.seed,
                 device=self.device,
                 threads=pace.threads if pace is not None else None,
