@@ -52,6 +52,7 @@ class TailoredOptions(TrainingOptions):
             train=TrainConfig(
                 steps=self.steps,
                 seconds=self.seconds,
+                ending=self.ending,
                 seed=self.seed,
                 device=self.device,
                 threads=self.threads,
