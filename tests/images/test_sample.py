@@ -8,7 +8,7 @@ import pytest
 from napari_blindsound.errors import DataError
 from napari_blindsound.images.array import LazyArray
 from napari_blindsound.images.axes import Axes
-from napari_blindsound.images.sample import sample_planes
+from napari_blindsound.images.sample import sample_frames, sample_planes
 from napari_blindsound.images.volume import Volume
 
 
@@ -24,7 +24,9 @@ class Endless(LazyArray):
         block = np.zeros([r.stop - r.start for r in region], self.dtype)
         self.n_read += block.size
         self.regions.append(region)
-        block += region[0].start
+        block += np.arange(region[0].start, region[0].stop).reshape(
+            -1, *[1] * (block.ndim - 1)
+        )
         return block
 
 
@@ -113,3 +115,61 @@ def test_what_is_no_number_is_found_and_located(value):
     volume = Volume((array,), Axes.parse("TYX"), "cells.tif")
     with pytest.raises(DataError, match=rf"cells.tif holds {value} at T=3, Y=4, X=5"):
         sample_planes(volume)
+
+
+def test_frames_of_a_small_image_are_taken_whole(hyperstack):
+    volume = Volume((hyperstack,), Axes.parse("TZCYX"), "it")
+    times, depths = hyperstack.shape[:2]
+    blocks = sample_frames(volume, frames=2)
+    assert len(blocks) == times // 2 * depths
+    assert blocks[0].dtype == np.uint16
+    for number, block in enumerate(blocks):
+        run, depth = divmod(number, depths)
+        expected = hyperstack[2 * run : 2 * run + 2, depth].swapaxes(0, 1)
+        assert np.array_equal(block, expected)
+
+
+def test_frames_are_consecutive_and_from_all_times():
+    pixels = Endless((403, 2048, 1024), (1, 512, 512))
+    volume = Volume((pixels,), Axes.parse("TYX"), "it")
+    blocks = sample_frames(volume, pixels=500_000)
+    assert sum(block.size for block in blocks) <= 500_000
+    assert all(block.shape[:2] == (1, 4) for block in blocks)
+    times = np.array([block[0, :, 0, 0] for block in blocks])
+    assert (np.diff(times, axis=1) == 1).all()
+    assert len(set(times[:, 0])) == len(times) >= 16
+    assert times[0, 0] < 40
+    assert times[-1, 0] > 360
+    assert pixels.n_read <= 500_000
+
+
+def test_frames_come_from_one_depth_whatever_the_order_of_the_axes(rng):
+    array = rng.random((20, 30, 5, 2, 3))
+    blocks = sample_frames(Volume((array,), Axes.parse("YXTCZ"), "it"), frames=3)
+    assert len(blocks) == 3
+    expected = array[:, :, :3, :, 1].transpose(3, 2, 0, 1)
+    assert np.array_equal(blocks[1], expected)
+
+
+def test_the_same_seed_gives_the_same_frames(rng):
+    array = rng.random((9, 300, 400))
+    volume = Volume((array,), Axes.parse("TYX"), "it")
+    first, again, other = (
+        sample_frames(volume, pixels=50_000, seed=seed) for seed in (1, 1, 2)
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_without_two_times_there_are_no_frames(rng):
+    for names, shape in (("ZYX", (4, 20, 30)), ("TYX", (1, 20, 30)), ("YX", (20, 30))):
+        volume = Volume((rng.random(shape),), Axes.parse(names), "it")
+        assert sample_frames(volume) == []
+
+
+def test_frames_with_what_is_no_number_are_refused():
+    array = np.ones((4, 20, 30), np.float32)
+    array[3, 4, 5] = np.nan
+    volume = Volume((array,), Axes.parse("TYX"), "cells.tif")
+    with pytest.raises(DataError, match=r"cells.tif holds nan at T=3, Y=4, X=5"):
+        sample_frames(volume)
