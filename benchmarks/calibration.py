@@ -24,7 +24,8 @@ import numpy as np
 from PIL import Image
 
 from napari_blindsound.images.phantom import Camera, phantom
-from napari_blindsound.noise.camera import calibrate
+from napari_blindsound.noise.camera import calibrate, response_gain
+from napari_blindsound.noise.correlation import measure_correlation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +38,6 @@ SEED = 4
 """Of the draws that are reported; other ones were looked at while writing the code."""
 GAIN, READ = 0.10, 0.15
 _TYPES = ("Confocal_FISH", "Confocal_MICE", "TwoPhoton_MICE", "WideField_BPAE_G")
-_WHITE = _TYPES[:3]
 
 
 class Draw(NamedTuple):
@@ -117,29 +117,26 @@ def _print_phantoms(draws: int, seed: int, *, verbose: bool) -> None:
     for index in range(draws):
         one = draw(index, seed)
         camera = one.camera
-        ways = {
-            "image": {},
-            "4 frames": {"frames": [one.captures]},
-            "image, offset given": {"offset": camera.offset},
-        }
-        for way, options in ways.items():
+        for way in ("image", "4 frames", "image, offset given"):
             start = time.perf_counter()
-            result = calibrate([one.captures[0]], **options)
+            result = calibrate(
+                [one.captures[0]],
+                frames=[one.captures] if way == "4 frames" else [],
+                offset=camera.offset if way.endswith("given") else None,
+            )
             seconds += time.perf_counter() - start
             found.setdefault(f"{way}: gain", []).append((result.gain, camera.gain))
             found.setdefault(f"{way}: read noise", []).append(
                 (result.read_noise, camera.read_noise)
             )
-            if "offset" not in options:
+            if not way.endswith("given"):
                 found.setdefault(f"{way}: offset", []).append(
                     (result.offset, camera.offset)
                 )
             if verbose:
                 print(index, way, f"{one.photons:.1f} photons", camera)
                 print("   ", _words(result))
-    print(
-        "phantoms                        known      right    interval   all: right  int."
-    )
+    print(f"{'phantoms':28s}  known of all   right   interval   all: right, interval")
     for what, pairs in found.items():
         share = READ if what.endswith("read noise") else GAIN
         print(_row(what, pairs, share))
@@ -166,9 +163,11 @@ def _print_captures(root: Path, *, verbose: bool) -> None:
                 ways.append((f"{len(captures)} frames", captures))
             for way, used in ways:
                 frames = [np.stack(used)] if len(used) > 1 else []
-                result = calibrate(used[:1], frames=frames)
+                shared = measure_correlation(used[:1], frames=frames)
+                response = response_gain(shared.map)
+                result = calibrate(used[:1], frames=frames, response_gain=response)
                 slope = slope_against(used, truth)
-                noted = "" if len(used) > 1 or kind in _WHITE else " (not white)"
+                noted = "" if frames else f", response gain {response:.2f}"
                 print(
                     f"{kind:18s} {folder.name} {way:10s} {slope:6.2f} "
                     f"{result.gain.value:6.2f} {result.gain.value / slope:5.2f}"

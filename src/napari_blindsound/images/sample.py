@@ -57,33 +57,94 @@ def sample_planes(
     return [_read_block(volume, region) for region in regions]
 
 
+def sample_frames(
+    volume: Volume, *, pixels: int = 2_000_000, frames: int = 4, seed: int = 0
+) -> list[npt.NDArray[Any]]:
+    """Blocks of the same place at consecutive times, stratified as `sample_planes`.
+
+    The times are cut into runs of as many frames, of which none is used twice.
+
+    Parameters
+    ----------
+    volume : Volume
+        The image.
+    pixels : int
+        The most values returned, all channels and frames counted, but one block at
+        least.
+    frames : int
+        Times in a block, at least 2; fewer where the image has fewer.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        Of shape (C, t, h, w) in the source's dtype; none without two times.
+
+    Raises
+    ------
+    DataError
+        If a pixel read is not finite.
+    """
+    times = volume.shape[volume.axes.index("T")] if "T" in volume.axes else 1
+    if times < 2:
+        return []
+    depth = min(frames, times)
+    if math.prod(volume.shape) <= pixels:
+        stacks = range(volume.n_planes // times * (times // depth))
+        regions = [_stack(volume, number, depth) for number in stacks]
+    else:
+        rng = np.random.default_rng(seed)
+        regions = _random_regions(volume, pixels, rng, depth)
+    return [np.moveaxis(_read_planes(volume, region), 0, 1) for region in regions]
+
+
 def _read_block(volume: Volume, region: Region) -> npt.NDArray[Any]:
-    block = volume.read(region)
-    require_finite(block, region, volume.axes, volume.name)
-    plane: npt.NDArray[Any] = volume.axes.as_planes(block)[0]
+    plane: npt.NDArray[Any] = _read_planes(volume, region)[0]
     return plane
 
 
+def _read_planes(volume: Volume, region: Region) -> npt.NDArray[Any]:
+    block = volume.read(region)
+    require_finite(block, region, volume.axes, volume.name)
+    return volume.axes.as_planes(block)
+
+
+def _stack(volume: Volume, number: int, depth: int) -> Region:
+    """Region of a run of ``depth`` times, at one position along Z, planes whole."""
+    pairs = list(zip(volume.axes, volume.shape, strict=True))
+    sizes = [n // depth if a.name == "T" else n for a, n in pairs if a.name in "TZ"]
+    places = iter(np.unravel_index(number, sizes) if sizes else ())
+    region = []
+    for axis, size in pairs:
+        length = {"T": depth, "Z": 1}.get(axis.name, size)
+        start = int(next(places)) * length if axis.name in "TZ" else 0
+        region.append(slice(start, start + length))
+    return tuple(region)
+
+
 def _random_regions(
-    volume: Volume, pixels: int, rng: np.random.Generator
+    volume: Volume, pixels: int, rng: np.random.Generator, depth: int = 1
 ) -> list[Region]:
+    """Blocks of ``depth`` times; with 1, of single planes."""
     y, x = volume.axes.index("Y"), volume.axes.index("X")
     height, width = volume.shape[y], volume.shape[x]
-    limit = math.isqrt(pixels // (_FEWEST_BLOCKS * volume.n_channels))
+    values = volume.n_channels * depth  # a pixel of a block
+    times = volume.shape[volume.axes.index("T")] if "T" in volume.axes else 1
+    stacks = volume.n_planes // times * (times // depth)
+    limit = math.isqrt(pixels // (_FEWEST_BLOCKS * values))
     limit = min(max(limit, _SMALLEST_SIDE), _LARGEST_SIDE)
     sides = (
         _side(volume.chunks[y], height, limit),
         _side(volume.chunks[x], width, limit),
     )
     grid = (math.ceil(height / sides[0]), math.ceil(width / sides[1]))
-    cells = volume.n_planes * grid[0] * grid[1]
-    count = max(1, min(cells, pixels // (volume.n_channels * sides[0] * sides[1])))
+    cells = stacks * grid[0] * grid[1]
+    count = max(1, min(cells, pixels // (values * sides[0] * sides[1])))
     regions = []
     for edge, end in zip(*_runs(cells, count), strict=True):
-        plane, row, column = np.unravel_index(
-            rng.integers(edge, end), (volume.n_planes, *grid)
-        )
-        region = list(volume.plane(int(plane)))
+        stack, row, column = np.unravel_index(rng.integers(edge, end), (stacks, *grid))
+        region = list(_stack(volume, int(stack), depth))
         region[y] = _span(int(row), sides[0], height)
         region[x] = _span(int(column), sides[1], width)
         regions.append(tuple(region))

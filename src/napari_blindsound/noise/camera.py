@@ -15,12 +15,13 @@ import numpy as np
 from napari_blindsound.errors import DataError
 from napari_blindsound.noise.calibration import NoiseModel, fit_noise
 from napari_blindsound.noise.estimated import Calibration, Estimated, Source
-from napari_blindsound.noise.frames import FrameSamples, samples_of_frames
+from napari_blindsound.noise.frames import samples_of_frames
 from napari_blindsound.noise.line import Groups, Line, fitted, grouped
 from napari_blindsound.noise.moments import (
     SMALLEST_SIDE,
     Samples,
     bounded,
+    response_gain,
     samples_of_planes,
 )
 from napari_blindsound.noise.signs import Histogram, histogram
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Calibration", "Estimated", "calibrate"]
+__all__ = ["Calibration", "Estimated", "calibrate", "response_gain"]
 
 _MAX_PIXELS, _ROUGH_PIXELS = 2_000_000, 500_000
 _WHITE = 0.1
@@ -41,6 +42,7 @@ _LOW_QUANTILE = 0.005
 # Below it, rounding to whole counts changes the noise in ways of its own.
 _FINEST = 0.75
 _DRIFT = 0.01
+_SMALLEST_NOISE, _LARGEST_NOISE = 1e-5, 1e6
 _PHOTON_LIMITED = 0.1
 
 
@@ -52,6 +54,14 @@ class _Found(NamedTuple):
     counts: Histogram
     low: float
     given: float | None
+
+
+class _Light(NamedTuple):
+    """What the samples need to know, in the unit that they are taken in."""
+
+    rough: NoiseModel
+    ends: tuple[float, float]
+    response_gain: float
 
 
 def calibrate(
@@ -83,8 +93,8 @@ def calibrate(
         With less than 3 frames the offset remains unknown.
     response_gain
         Variance of the Laplacian's response over that of the noise: 1 for white noise,
-        less for noise that is alike in neighboring pixels. With a value far from 1 the
-        offset remains unknown, unless there are frames.
+        less for noise that is alike in neighboring pixels (see `response_gain`). With
+        a value far from 1 the offset remains unknown, unless there are frames.
     seed
         Of the draws.
 
@@ -107,16 +117,29 @@ def calibrate(
         return _nothing(rough, points, (), _too_small(planes))
     stacks = bounded(stacks, _MAX_PIXELS, seed)
     counts = histogram([*tiles, *stacks])
-    moved = samples_of_frames(stacks, rough, counts.ends) if stacks else None
-    samples, source = _chosen(tiles, moved, rough, counts, response_gain)
-    signs = (*counts.signs, *_frame_signs(moved))
+    unit = _unit(points)
+    low, high = counts.ends
+    seen = rough.gain / unit, rough.offset / unit, rough.read_variance / unit**2
+    light = _Light(NoiseModel(*seen), (low / unit, high / unit), response_gain)
+    if unit != 1:
+        tiles, stacks = [t / unit for t in tiles], [s / unit for s in stacks]
+    samples, source, seen_signs = _sampled(tiles, stacks, light)
+    signs = (*counts.signs, *seen_signs)
     groups = grouped(samples, seed)
     line = None if groups is None else fitted(groups)
     if groups is None or line is None:
         return _nothing(rough, points, signs, _why_nothing(groups, counts))
-    low = float(np.quantile(samples.level, _LOW_QUANTILE))
-    found = _Found(line, groups, counts, low, offset)
+    dark = unit * float(np.quantile(samples.level, _LOW_QUANTILE))
+    found = _Found(line.times(unit), groups.times(unit), counts, dark, offset)
     return _calibration(found, source, signs)
+
+
+def _unit(points: Floats) -> float:
+    """A power of two whose cubes of noise fit 32 bits; 1 for all counts of cameras."""
+    sigma = math.sqrt(float(points[:, 1].max()))
+    if sigma == 0 or _SMALLEST_NOISE < sigma < _LARGEST_NOISE:
+        return 1.0
+    return math.ldexp(1.0, round(math.log2(sigma)))
 
 
 def _check(stack: NDArray[Any]) -> bool:
@@ -129,32 +152,26 @@ def _check(stack: NDArray[Any]) -> bool:
     return len(stack) > 1 and min(stack.shape[1:]) >= SMALLEST_SIDE
 
 
-def _chosen(
-    tiles: Sequence[NDArray[Any]],
-    moved: FrameSamples | None,
-    rough: NoiseModel,
-    counts: Histogram,
-    response_gain: float,
-) -> tuple[Samples, Source]:
-    if moved is not None and moved.samples is not None:
-        return moved.samples, "frames"
-    samples = samples_of_planes(tiles, rough, counts.ends, response_gain)
-    if abs(response_gain - 1) > _WHITE:
-        samples = samples._replace(third=np.full_like(samples.third, np.nan))
-    return samples, "planes"
-
-
-def _frame_signs(moved: FrameSamples | None) -> list[str]:
-    if moved is None:
-        return []
+def _sampled(
+    tiles: Sequence[NDArray[Any]], stacks: Sequence[NDArray[Any]], light: _Light
+) -> tuple[Samples, Source, list[str]]:
+    """Samples of the frames if they keep still, else of the planes; and what showed."""
     signs = []
-    if moved.drift > _DRIFT:
+    if stacks:
+        moved = samples_of_frames(stacks, light.rough, light.ends)
+        if moved.drift > _DRIFT:
+            percent = f"{100 * moved.drift:.2g} %"
+            signs.append(f"the brightness changes by up to {percent} between frames")
+        if moved.samples is not None:
+            return moved.samples, "frames", signs
         signs.append(
-            f"the brightness changes by up to {100 * moved.drift:.2g} % between frames"
+            "the frames differ by more than noise, as where something moves, or not at"
+            " all"
         )
-    if moved.samples is None:
-        signs.append("the frames differ by more than noise, as where something moves")
-    return signs
+    samples = samples_of_planes(tiles, light.rough, light.ends, light.response_gain)
+    if abs(light.response_gain - 1) > _WHITE:
+        samples = samples._replace(third=np.full_like(samples.third, np.nan))
+    return samples, "planes", signs
 
 
 def _too_small(planes: Sequence[NDArray[Any]]) -> str:
@@ -219,7 +236,7 @@ def _usable(
     """The line itself, from the lowest level of the image or the given one."""
     dark = low if given is None else given
     variance = height + gain * (dark - pivot)
-    if variance < 0 < gain and given is None:
+    if variance < 0 < gain:
         dark, variance = pivot - height / gain, 0.0
     return NoiseModel(gain, dark, max(0.0, variance))
 
@@ -242,7 +259,12 @@ def _gain(found: _Found) -> Estimated:
     low, high = _interval(found.line.gain, found.line.misfit)
     value, low, high = (max(0.0, n) for n in (float(found.line.gain[0]), low, high))
     reason = _too_coarse(found)
-    if not reason and not (high - low) / 2 <= _GAIN_WIDTH * value:
+    if not reason and value == 0:
+        reason = (
+            "too few photons: the variance does not grow with the mean; the data only"
+            f" say that it is at most {high:.3g}"
+        )
+    elif not reason and (high - low) / 2 > _GAIN_WIDTH * value:
         reason = (
             "too few photons, pixels or levels of brightness: the data only say that it"
             f" lies between {low:.3g} and {high:.3g}"
@@ -292,6 +314,8 @@ def _read_noise(found: _Found, ground: Floats) -> Estimated:
         return Estimated(most, 0.0, most, known=False, reason=reason)
     bounds = (float(ground[0]), *_interval(ground, found.line.misfit))
     value, low, high = (math.sqrt(max(0.0, bound - rounding)) for bound in bounds)
+    if not reason and bounds[2] < 0:
+        reason = "the variance in the dark comes out below zero"
     if reason:
         return Estimated(value, 0.0, max(most, high), known=False, reason=reason)
     if value == 0 or (high - low) / 2 > _READ_WIDTH * value:
@@ -308,12 +332,12 @@ def _offset(found: _Found, ground: Floats) -> Estimated:
         return Estimated(given, given, given, known=True)
     reason = _why_no_ground(found, ground)
     darkest = float(found.groups.mean[0, 0])
-    if not np.isfinite(ground).all() or (line.gain <= 0).any():
+    if reason or (line.gain <= 0).any():
         return Estimated(darkest, -math.inf, darkest, known=False, reason=reason)
     draws = line.pivot - (line.height - ground) / line.gain
     low, high = _interval(draws, line.misfit)
     value = float(draws[0])
-    if not reason and high - low > 2 * _OFFSET_WIDTH * math.sqrt(_dark_variance(found)):
+    if high - low > 2 * _OFFSET_WIDTH * math.sqrt(_dark_variance(found)):
         reason = (
             "no region dark enough: the data only say that it lies between"
             f" {low:.4g} and {high:.4g}"
@@ -328,7 +352,7 @@ def _line_signs(found: _Found, ground: Floats, read: Estimated) -> list[str]:
     if np.isfinite(ground).all() and _interval(ground, found.line.misfit)[1] < 0:
         signs.append(
             "the variance in the dark comes out below zero: the offset is higher than"
-            " given, or the noise is not a camera's"
+            " the given one, or the noise is not a camera's"
         )
     elif read.high**2 < _PHOTON_LIMITED * _dark_variance(found):
         signs.append("limited by photons: the read noise does not matter here")

@@ -20,6 +20,8 @@ from napari_blindsound.noise.moments import (
     block_numbers,
     block_side,
     laplacian,
+    residual_of,
+    without_outliers,
 )
 
 if TYPE_CHECKING:
@@ -35,12 +37,19 @@ _COARSE = 8
 _SLOW = 33
 _STATIC_BLOCK = 32
 # The response to the noise is the same all over the image to some 10 % in still places.
-_SMALLEST_RESPONSE = 0.8
+_SMALLEST_RESPONSE = 0.85
 _STILL_QUANTILE = 0.7
 _LEAST_STATIC = 0.25
+_LEVELS = (0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97, 1)
+_STILL_LEVEL = 0.8
+# White noise is measured as well on planes, so that doubt speaks against the frames;
+# correlated noise, which answers less than this, is not, and varies with brightness.
+_WHITE_RESPONSE, _LEAST_WHITE, _LEAST_CORRELATED = 0.85, 0.975, 0.9
+_ERRORS = 3.0
+# Below this, the differences are measured by the Laplacian, which motion changes less.
+_SURELY_STILL, _DOUBT = 0.985, 1.5
 _CERTAIN = 4.0
 _OUTLIER_SIGMAS, _OUTLIER_PHOTONS = 8.0, 4.0
-_MOST_OUTLIERS = 1e-3
 
 
 class FrameSamples(NamedTuple):
@@ -93,11 +102,15 @@ def samples_of_frames(
     static = float((known >= limit).mean())
     if static < _LEAST_STATIC:
         return FrameSamples(None, static, drift)
+    still = [ratio >= limit for ratio in ratios]
+    response = _response(clean, still)
+    if response == 0:
+        return FrameSamples(None, static, drift)
     side, first, parts = block_side(stacks), 0, []
-    for stack, one, ratio in zip(stacks, clean, ratios, strict=True):
+    for stack, one, blocks in zip(stacks, clean, still, strict=True):
         numbers = block_numbers(one.mean.shape, side, first)
         first = int(numbers[-1, -1]) + 1
-        parts.append(_of_stack(stack, one, ratio >= limit, rough, ends, numbers))
+        parts.append(_of_stack(stack, one, blocks, rough, ends, numbers, response))
     columns = zip(*parts, strict=True)
     return FrameSamples(Samples(*map(np.concatenate, columns)), static, drift)
 
@@ -160,6 +173,54 @@ def _responses(residuals: Floats) -> NDArray[np.float64]:
     return np.asarray(np.divide(part, whole, out=found, where=whole > 0))
 
 
+def _response(
+    clean: Sequence[_Residuals], static: Sequence[NDArray[np.bool_]]
+) -> float | None:
+    """How the Laplacian answers to the noise, if the differences need it.
+
+    None where they can be used as they are, since the answer is the same at all levels
+    of brightness. What moves has brightness of its own, so that motion shows here: 0
+    where there is too much of it.
+    """
+    parts = []
+    for one, blocks in zip(clean, static, strict=True):
+        kept = _inner(_spread_out(blocks, one.mean.shape))
+        across = np.diff(one.residuals, axis=0)
+        squares = (_inner(across) ** 2).mean(axis=0)[kept]
+        level = around(one.mean - one.mean.mean()).level[kept] + one.mean.mean()
+        parts.append((level, squares, _fine(one.residuals)[kept]))
+    level, squares, fine = map(np.concatenate, zip(*parts, strict=True))
+    edges = np.quantile(level[:: max(1, len(level) // 100_000)], _LEVELS)
+    group = np.searchsorted(edges[1:-1], level)
+    whole, part = (
+        np.bincount(group, values, minlength=len(_LEVELS) - 1)
+        for values in (squares, fine)
+    )
+    known = whole > 0
+    if not known.any():
+        return 0.0
+    ratios, count = part[known] / whole[known], np.bincount(group)[known]
+    still = float(np.quantile(ratios, _STILL_LEVEL))
+    least = _LEAST_WHITE if still > _WHITE_RESPONSE else _LEAST_CORRELATED
+    # Of the ratio of a difference of frames, with some dependence of its pixels.
+    errors = np.sqrt(4 / (count * (len(clean[0].residuals) - 1)))
+    if (ratios < (least - _ERRORS * errors) * still).any():
+        return 0.0
+    sure = (ratios >= (_SURELY_STILL - _DOUBT * errors) * still).all()
+    return None if sure or still <= _WHITE_RESPONSE else still
+
+
+def _fine(residuals: Floats) -> Floats:
+    """Squared response to differences of neighboring frames, without the margin."""
+    response = laplacian(np.diff(residuals, axis=0))
+    response = response[..., MARGIN - 1 : 1 - MARGIN, MARGIN - 1 : 1 - MARGIN]
+    return np.asarray((response * response).mean(axis=0))
+
+
+def _inner(image: NDArray[Any]) -> NDArray[Any]:
+    return image[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+
+
 def _of_stack(
     stack: NDArray[Any],
     one: _Residuals,
@@ -167,28 +228,29 @@ def _of_stack(
     rough: NoiseModel,
     ends: tuple[float, float],
     numbers: NDArray[np.intp],
+    response: float | None,
 ) -> Samples:
     count = len(stack)
-    inside = slice(MARGIN, -MARGIN)
-    residuals = one.residuals[:, inside, inside]
+    residuals = _inner(one.residuals)
     ring = around(one.mean - one.mean.mean())
     level = ring.level + one.mean.mean()
     limit = _OUTLIER_SIGMAS * np.sqrt(rough.variance(level))
     limit += _OUTLIER_PHOTONS * rough.gain
-    outliers = (abs(residuals) > limit).any(axis=0)
-    kept = _spread_out(static, one.mean.shape)[inside, inside]
-    if outliers.mean() <= _MOST_OUTLIERS:
-        kept = kept & ~outliers
+    kept = _inner(_spread_out(static, one.mean.shape))
+    kept = kept & without_outliers(residual_of(one.mean - one.mean.mean()), limit)
+    kept &= without_outliers(abs(residuals).max(axis=0), limit)
     squares = residuals * residuals
     variance = squares.sum(axis=0) / (count - 1)
+    if response is not None:
+        variance = _fine(one.residuals) / np.float32(2 * response)
     third = np.full_like(variance, np.nan)
     if count > 2:
         third = (squares * residuals).sum(axis=0)
         third *= count / ((count - 1) * (count - 2))
-    counts = stack[:, inside, inside]
+    counts = _inner(stack)
     return Samples(
         level[kept],
-        one.mean[inside, inside][kept],
+        _inner(one.mean)[kept],
         variance[kept],
         third[kept],
         numbers[kept],

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DRAWS = 400
 _QUANTILES = (*(i / 16 for i in range(16)), 31 / 32, 63 / 64, 127 / 128)
-_FEWEST, _FEWEST_THIRD = 300, 300
+_FEWEST, _FEWEST_THIRD = 300, 100
 _MOST_DARK, _MOST_BRIGHT = 0.005, 0.002
 _FOR_QUANTILES = 100_000
 _ITERATIONS, _STEPS = 8, 4
@@ -53,6 +53,19 @@ class Groups(NamedTuple):
     third_error: Floats
     clipped: NDArray[np.bool_]
 
+    def times(self, unit: float) -> Groups:
+        """Return them in counts, from counts over ``unit``."""
+        square, cube = unit**2, unit**3
+        return Groups(
+            self.mean * unit,
+            self.variance * square,
+            self.third * cube,
+            self.third_mean * unit,
+            self.error * square,
+            self.third_error * cube,
+            self.clipped,
+        )
+
 
 class Line(NamedTuple):
     """Numbers of each draw, (d,), the first being that of the image.
@@ -78,7 +91,16 @@ class Line(NamedTuple):
     height: Floats
     ground: Floats
     misfit: float
-    is_photons: bool
+    is_photons: bool = True
+
+    def times(self, unit: float) -> Line:
+        """Return it in counts, from counts over ``unit``."""
+        return self._replace(
+            gain=self.gain * unit,
+            pivot=self.pivot * unit,
+            height=self.height * unit**2,
+            ground=self.ground * unit**2,
+        )
 
 
 def grouped(samples: Samples, seed: int) -> Groups | None:
@@ -204,7 +226,7 @@ def fitted(groups: Groups) -> Line | None:
         return None
     pivot = float(np.average(x[0], weights=weights))
     gain, height = _lines(x - pivot, y, weights)
-    alone = Line(gain, pivot, height, np.full_like(gain, np.nan), misfit, True)
+    alone = Line(gain, pivot, height, np.full_like(gain, np.nan), misfit)
     good3 = good & np.isfinite(groups.third[0]) & (groups.third_error > 0)
     if not good3.any() or gain[0] <= 0:
         return alone
@@ -216,7 +238,7 @@ def fitted(groups: Groups) -> Line | None:
     most = ground[0] + _DOUBT * float(np.std(ground[1:]))
     if not _is_photons(_lines(x3, k, weights3)[0], gain) or most < 0:
         return alone._replace(is_photons=False)
-    return Line(gain, pivot, height, ground, misfit, True)
+    return Line(gain, pivot, height, ground, misfit)
 
 
 def _trust(x: Floats, y: Floats, error: Floats) -> tuple[Floats, float]:

@@ -34,6 +34,7 @@ _BLOCKS, _SMALLEST_BLOCK, _LARGEST_BLOCK = 1500, 8, 64
 _FLAT, _FLATTEST = 3.0, 1.1
 _OUTLIER_SIGMAS, _OUTLIER_PHOTONS = 6.0, 4.0
 _MOST_OUTLIERS = 1e-3
+_CHANCE = 0.03
 _BOX, _QUADRATIC = np.full(5, 0.2), np.array([-3.0, 12.0, 17.0, 12.0, -3.0]) / 35
 
 
@@ -44,6 +45,9 @@ def _smooth_weights() -> NDArray[np.float64]:
 
 
 _RESIDUAL = np.eye(25)[12].reshape(5, 5) - _smooth_weights()
+_ALONG = np.array([1.0, -4.0, 6.0, -4.0, 1.0]) / 6
+_LAPLACIAN = np.outer(_ALONG, _ALONG)
+"""Autocorrelation of the Laplacian's weights."""
 _SQUARES, _CUBES = float((_RESIDUAL**2).sum()), float((_RESIDUAL**3).sum())
 
 
@@ -165,6 +169,26 @@ def laplacian(image: Floats) -> Floats:
     return np.asarray(down / 6)
 
 
+def response_gain(autocorrelation: NDArray[np.float64]) -> float:
+    """Variance of the Laplacian's response over that of correlated noise.
+
+    Parameters
+    ----------
+    autocorrelation
+        (2 n + 1, 2 n + 1), n at least 2: 1 in the center, lags in y and x about it.
+        Correlations below 0.03 count as none, as chance gives them.
+
+    Returns
+    -------
+    float
+        1 for white noise, and at least 0.01.
+    """
+    middle = len(autocorrelation) // 2
+    near = autocorrelation[middle - 2 : middle + 3, middle - 2 : middle + 3]
+    certain = np.where(abs(near) > _CHANCE, near, 0.0)
+    return max(0.01, float((certain * _LAPLACIAN).sum()))
+
+
 def samples_of_planes(
     tiles: Sequence[NDArray[Any]],
     rough: NoiseModel,
@@ -214,9 +238,9 @@ def _of_tile(
     edge = np.array([1.0, 4.0, 1.0], dtype=np.float32) / 6
     mean = _inside(_separable(image, edge, edge))
     response = laplacian(image)[MARGIN - 1 : 1 - MARGIN, MARGIN - 1 : 1 - MARGIN]
-    residual = _inside(image - _smoothed(image))
+    residual = residual_of(image)
     limit = _OUTLIER_SIGMAS * sigma + _OUTLIER_PHOTONS * rough.gain
-    kept = _without_outliers(np.maximum(abs(residual), abs(response)) > limit)
+    kept = without_outliers(residual, limit)
     third = residual * (residual * residual - 3 * _SQUARES * variance)
     third /= _CUBES
     third[ring.spread > _FLATTEST * sigma] = np.nan
@@ -228,11 +252,16 @@ def _of_tile(
         ring.level[kept] + base,
         mean[kept] + base,
         (response * response)[kept] / np.float32(response_gain),
-        third[kept],
+        np.asarray(third[kept], dtype=np.float32),
         block_numbers((tile.shape[0], tile.shape[1]), side, first)[kept],
         (counts <= ends[0])[kept].astype(np.float32),
         (counts >= ends[1])[kept].astype(np.float32),
     )
+
+
+def residual_of(image: Floats) -> Floats:
+    """What a parabola through 5 x 5 pixels leaves of a plane, without the margin."""
+    return np.asarray(_inside(image - _smoothed(image)))
 
 
 def _inside(image: NDArray[Any]) -> NDArray[Any]:
@@ -254,11 +283,26 @@ def _smoothed(image: Floats) -> Floats:
     )
 
 
-def _without_outliers(outliers: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def without_outliers(
+    residual: Floats, limit: NDArray[np.floating]
+) -> NDArray[np.bool_]:
     """What is left when single hot pixels and their surroundings are gone.
 
-    Where more than 1 pixel in 1000 stands out it is signal, and rare photons.
+    Where more than 1 pixel in 1000 stands out it is signal, or rare photons.
+
+    Parameters
+    ----------
+    residual
+        (h, w), by how much a pixel differs from its surroundings.
+    limit
+        The most that noise explains, same shape.
     """
-    if not outliers.any() or outliers.mean() > _MOST_OUTLIERS:
+    size = abs(residual)
+    outliers = size > limit
+    if not outliers.any():
         return np.ones_like(outliers)
-    return np.asarray(~maximum_filter(outliers, 2 * MARGIN + 1))
+    # A hot pixel shows in the residuals of its neighbors, too, but less.
+    alone = outliers & (size == maximum_filter(size, 5))
+    if alone.mean() > _MOST_OUTLIERS:
+        return np.ones_like(outliers)
+    return np.asarray(~maximum_filter(alone, 2 * MARGIN + 1))
