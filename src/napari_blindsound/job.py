@@ -21,6 +21,9 @@ from napari_blindsound.errors import (
 from napari_blindsound.images.frames import find_frames, match_frames
 from napari_blindsound.images.open import open_volume
 from napari_blindsound.images.parts import check_alike, part_of, with_channel
+from napari_blindsound.inference.deviation import check_deviation
+from napari_blindsound.inference.estimate import Estimate
+from napari_blindsound.inference.resume import resumable
 from napari_blindsound.inference.store import WriteConfig, write
 from napari_blindsound.recipe import Recipe
 from napari_blindsound.recipe_file import (
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from napari_blindsound.images.volume import Volume
     from napari_blindsound.inference.denoiser import Denoiser
     from napari_blindsound.inference.store import WriteEvent
+    from napari_blindsound.inference.tiling import TileOperator
 
 NO_IMAGE, NO_RESULT = "IMAGE.ome.zarr", "RESULT.ome.zarr"
 """What stands in the line for an image or a result that has no place on disk."""
@@ -96,6 +100,9 @@ class Job(BaseModel):
     )
     turns: bool = Field(
         False, description="denoise in all eight orientations and take the mean"
+    )
+    uncertainty: bool = Field(
+        False, description="write the standard deviation of the result beside it, too"
     )
 
     @model_validator(mode="after")
@@ -173,6 +180,31 @@ class Job(BaseModel):
         """
         return denoiser.with_output(self.estimate, blend=self.blend)
 
+    def check_uncertainty(self, denoiser: Denoiser | None = None) -> None:
+        """Refuse to write deviations that nobody knows, before any work is done.
+
+        Parameters
+        ----------
+        denoiser : Denoiser, optional
+            The model to apply; without, the one that would be trained.
+
+        Raises
+        ------
+        ModelError
+            With what to do.
+        """
+        if not self.uncertainty:
+            return
+        if denoiser is not None:
+            found = denoiser.uncertainty
+            meant = None if found is None else found.output
+            name = self.estimated(denoiser).estimate_name
+            check_deviation(denoiser.method, name, meant)
+            return
+        method = methods.find(self.recipe.method)
+        output = self.estimate or method.outputs[0]
+        check_deviation(method, Estimate(method, output, self.blend).name)
+
     def write(
         self,
         denoiser: Denoiser,
@@ -207,14 +239,61 @@ class Job(BaseModel):
         BlindsoundError
             If the model does not fit, or the result cannot be written.
         """
-        target = place or self.output
+        model = self.estimated(denoiser).with_output(turns=self.turns or None)
+        config = WriteConfig(dtype=self.dtype, overwrite=self.overwrite, resume=resume)
+        return self._write(model, volume, self.place(place), config, stop)
+
+    def write_deviation(
+        self,
+        denoiser: Denoiser,
+        volume: Volume,
+        place: Path | str | None = None,
+        *,
+        stop: threading.Event | None = None,
+        resume: bool = False,
+    ) -> Iterator[WriteEvent]:
+        """Write the standard deviation of one result beside it, always as float32.
+
+        Parameters, events and errors are those of :meth:`write`; `place` is that of the
+        result.
+        """
+        self.check_uncertainty(denoiser)
+        model = self.estimated(denoiser).with_output(turns=self.turns or None)
+        config = WriteConfig(overwrite=self.overwrite, resume=resume)
+        target = deviation_place(self.place(place))
+        deviation = model.deviation()
+        assert deviation is not None
+        return self._write(deviation, volume, target, config, stop)
+
+    def place(self, chosen: Path | str | None = None) -> Path:
+        """Where a result goes.
+
+        Parameters
+        ----------
+        chosen : path, optional
+            In place of `output`.
+
+        Raises
+        ------
+        RecipeError
+            If neither says it.
+        """
+        target = chosen or self.output
         if target is None:
             msg = "there is no place for the result; name one that ends in .ome.zarr"
             raise RecipeError(msg)
-        model = self.estimated(denoiser).with_output(turns=self.turns or None)
-        config = WriteConfig(dtype=self.dtype, overwrite=self.overwrite, resume=resume)
+        return Path(target)
+
+    def _write(
+        self,
+        operator: TileOperator,
+        volume: Volume,
+        target: Path,
+        config: WriteConfig,
+        stop: threading.Event | None,
+    ) -> Iterator[WriteEvent]:
         facts = {"command": self.command_line()}
-        events = write(model, volume, target, config, stop=stop, provenance=facts)
+        events = write(operator, volume, target, config, stop=stop, provenance=facts)
         return each_fixed(events, self.recipe.train.threads)
 
     def settled(self, denoiser: Denoiser) -> Job:
@@ -272,7 +351,8 @@ class Job(BaseModel):
         words += option("threads", train.threads)
         if self.command != "train":
             words += option("dtype", self.dtype if self.dtype != "float32" else None)
-            words += option("turns", self.turns or None)
+            for name in ("turns", "uncertainty"):
+                words += option(name, getattr(self, name) or None)
         return words + option("overwrite", self.overwrite or None)
 
     def save(self, path: Path | str) -> Path:
@@ -361,3 +441,16 @@ def frames_as_inputs(paths: Sequence[Path | str]) -> tuple[tuple[str, ...], bool
         if found == files:
             return (str(whole),), False
     return tuple(map(str, files)), True
+
+
+def deviation_place(result: Path) -> Path:
+    """Where the standard deviation of a result lies: beside it, ``_deviation``."""
+    name = result.with_suffix("").name
+    end = ".ome" if name.lower().endswith(".ome") else ""
+    stem, end = name[: len(name) - len(end)], result.name[len(name) - len(end) :]
+    return result.with_name(f"{stem}_deviation{end}")
+
+
+def awaits_deviation(result: Path) -> bool:
+    """Whether a result is complete and its deviation was stopped on the way."""
+    return result.exists() and resumable(deviation_place(result)) is not None

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_blindsound.cli.messages import table
 from napari_blindsound.cli.options import CONSOLE, Console
+from napari_blindsound.inference.estimate import estimates
 from napari_blindsound.methods import DEFAULT, available
+from napari_blindsound.methods.base import DEVIATION
 
 if TYPE_CHECKING:
     from napari_blindsound.methods.base import Method
@@ -31,7 +33,8 @@ def _rows(method: type[Method]) -> list[str]:
         "title": method.title,
         "in short": (inspect.getdoc(method) or "").partition("\n")[0],
         "reference": method.reference,
-        "estimates": ", ".join(method.outputs),
+        "estimates": ", ".join(estimates(method)),
+        "uncertainty": "yes" if DEVIATION in method.outputs else "",
     }
     for preset in method.Config.presets:
         changes = method.Config.presets[preset].items()
@@ -46,6 +49,7 @@ def _data(method: type[Method]) -> dict[str, Any]:
         "name": method.name,
         "title": method.title,
         "reference": method.reference,
-        "estimates": list(method.outputs),
+        "estimates": list(estimates(method)),
+        "uncertainty": DEVIATION in method.outputs,
         "presets": {name: config.preset(name).model_dump() for name in config.presets},
     }

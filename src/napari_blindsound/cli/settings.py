@@ -14,6 +14,7 @@ from cyclopts import Group, Parameter
 
 from napari_blindsound import methods
 from napari_blindsound.cli.options import MODEL_GROUP, TrainingOptions
+from napari_blindsound.inference.estimate import estimates
 from napari_blindsound.recipe import Recipe
 from napari_blindsound.training.trainer import TrainConfig
 
@@ -98,7 +99,7 @@ def options_of(method: type[Method]) -> type[TailoredOptions]:
     choosing = [(name, Literal[words], words[0]) for name, words in choices.items()]
     estimate = [
         (name, Annotated[Literal[words] | None, Parameter(group=MODEL_GROUP)], None)
-        for name, words in {"estimate": method.outputs}.items()
+        for name, words in {"estimate": estimates(method)}.items()
     ]
     steps = Parameter(help=f"{_STEPS}: {_by_preset(config, 'steps')}.")
     setting = [

@@ -14,11 +14,15 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 
 from napari_blindsound import methods as registry
-from napari_blindsound.errors import ModelError, ModelMismatchError
-from napari_blindsound.images.axes import Axes
-from napari_blindsound.images.volume import Volume
+from napari_blindsound.errors import ModelError
+from napari_blindsound.inference.deviation import (
+    Deviation,
+    Uncertainty,
+    knows_deviation,
+)
 from napari_blindsound.inference.estimate import Estimate
-from napari_blindsound.inference.tiling import denoise_region
+from napari_blindsound.inference.tiling import denoise_array
+from napari_blindsound.methods.base import DEVIATION
 from napari_blindsound.networks.device import mixed_precision, pick_device
 from napari_blindsound.networks.weights import seeded
 from napari_blindsound.training.checkpoint import (
@@ -68,6 +72,8 @@ class Denoiser:
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
     provenance : mapping, optional
         Where the model comes from: plain data, stored with it.
+    uncertainty : Uncertainty, optional
+        How the method's deviations were calibrated.
 
     Raises
     ------
@@ -85,9 +91,16 @@ class Denoiser:
         turns: bool = False,
         device: str = "auto",
         provenance: Mapping[str, Any] | None = None,
+        uncertainty: Uncertainty | None = None,
     ) -> None:
         output = output or methods[0].outputs[0]
         self._estimate = Estimate(type(methods[0]), output, blend, turns)
+        if output == DEVIATION:
+            msg = (
+                "the deviation is no estimate of the image: have it beside one "
+                "(Denoiser.deviation, --uncertainty)"
+            )
+            raise ModelError(msg)
         self.device = pick_device(device)
         self.methods = tuple(
             method.to(self.device).eval().requires_grad_(requires_grad=False)
@@ -95,6 +108,7 @@ class Denoiser:
         )
         self.preprocessing = preprocessing
         self.provenance = dict(provenance or {})
+        self.uncertainty = uncertainty
         self._device_name = device
 
     @property
@@ -111,6 +125,11 @@ class Denoiser:
     def blend(self) -> float | None:
         """Weight of the second of the method's ends; None where it is not asked for."""
         return self._estimate.blend
+
+    @property
+    def estimate_name(self) -> str:
+        """What to call the estimate that is returned, a blend included."""
+        return self._estimate.name
 
     @property
     def turns(self) -> bool:
@@ -152,6 +171,7 @@ class Denoiser:
     def revision(self) -> str:
         """Name that changes whenever results would: a hash of all they depend on."""
         facts = {**self._header(), "provenance": None}
+        facts.pop("uncertainty", None)
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         for name, tensor in sorted(self._tensors().items()):
             digest.update(name.encode())
@@ -178,22 +198,7 @@ class Denoiser:
         DataError
             If a pixel is not finite.
         """
-        channels = self.n_channels
-        expected = "(..., C, Y, X)" if channels > 1 else "(..., Y, X)"
-        planes = (
-            noisy.reshape(-1, channels, *noisy.shape[-2:])
-            if noisy.ndim >= 2 and (channels == 1 or noisy.shape[-3:-2] == (channels,))
-            else None
-        )
-        if planes is None:
-            msg = (
-                f"an array of shape {noisy.shape} does not fit a model of {channels} "
-                f"channel(s); give {expected}, or a Volume with named axes"
-            )
-            raise ModelMismatchError(msg)
-        volume = Volume((planes,), Axes.parse("TCYX"), "array")
-        region = tuple(slice(0, size) for size in planes.shape)
-        return denoise_region(self, volume, region).reshape(noisy.shape)
+        return denoise_array(self, noisy)
 
     def core(self, padded: np.ndarray, halo: int) -> np.ndarray:
         """Denoise the core of tiles that bring their context along.
@@ -210,16 +215,53 @@ class Denoiser:
         ndarray
             Counts, float32, (N, C, h, w).
         """
+        return self.preprocessing.restore(self._computed(padded, halo, self._estimate))
+
+    def deviation(self) -> Deviation | None:
+        """The standard deviation of the results, as an operator of its own.
+
+        Returns
+        -------
+        Deviation or None
+            Applied as this model is, in the same counts. None where the method knows no
+            deviation, or only that of another estimate: `check_deviation` says so.
+        """
+        found = self.uncertainty
+        meant = None if found is None else found.output
+        if not knows_deviation(self.method, self.estimate_name, meant):
+            return None
+        return Deviation(self)
+
+    def predicted_deviation(self, padded: np.ndarray, halo: int) -> np.ndarray:
+        """What the network says of its errors, normalized and not calibrated.
+
+        Parameters
+        ----------
+        padded, halo
+            As of :meth:`core`.
+
+        Returns
+        -------
+        ndarray
+            Float32, (N, C, h, w).
+        """
+        estimate = Estimate(self.method, DEVIATION, turns=self.turns)
+        return self._computed(padded, halo, estimate)
+
+    def _computed(
+        self, padded: np.ndarray, halo: int, estimate: Estimate
+    ) -> np.ndarray:
+        """Normalized estimate of the core of tiles in counts."""
         normalized = torch.from_numpy(self.preprocessing.normalize(padded))
         with _LOCKS[str(self.device)], torch.inference_mode():
             # One network takes all channels, several take one each.
             shares = normalized.tensor_split(len(self.methods), dim=1)
             parts = [
-                self._forward(method, share, halo)
+                self._forward(method, share, halo, estimate)
                 for method, share in zip(self.methods, shares, strict=True)
             ]
-        denoised = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-        return self.preprocessing.restore(denoised.numpy())
+        joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        return joined.numpy()
 
     def with_output(
         self,
@@ -250,28 +292,46 @@ class Denoiser:
         if output and blend is not None:
             msg = f"output {output!r} and blend {blend} exclude each other: give one"
             raise ModelError(msg)
-        return Denoiser(
-            self.methods,
-            self.preprocessing,
-            output=output or self.output,
-            blend=self.blend if blend is None and not output else blend,
+        estimate = Estimate(
+            self.method,
+            output or self.output,
+            self.blend if blend is None and not output else blend,
             turns=self.turns if turns is None else turns,
-            device=self._device_name,
-            provenance=self.provenance,
         )
+        return self._of(self.methods, self.preprocessing, estimate, self.uncertainty)
+
+    def with_uncertainty(self, uncertainty: Uncertainty | None) -> Denoiser:
+        """The same model, with another calibration of its deviations, or none."""
+        return self._of(self.methods, self.preprocessing, self._estimate, uncertainty)
 
     def of_channel(self, index: int) -> Denoiser:
         """The model of one channel alone, where each has a network of its own."""
         if len(self.methods) == 1:
             return self
-        return Denoiser(
+        found = self.uncertainty
+        return self._of(
             [self.methods[index]],
             self.preprocessing.of_channel(index),
-            output=self.output,
-            blend=self.blend,
-            turns=self.turns,
+            self._estimate,
+            None if found is None else found.of_channel(index),
+        )
+
+    def _of(
+        self,
+        methods: Sequence[Method],
+        preprocessing: Preprocessing,
+        estimate: Estimate,
+        uncertainty: Uncertainty | None,
+    ) -> Denoiser:
+        return Denoiser(
+            methods,
+            preprocessing,
+            output=estimate.output,
+            blend=estimate.blend,
+            turns=estimate.turns,
             device=self._device_name,
             provenance=self.provenance,
+            uncertainty=uncertainty,
         )
 
     def save(self, path: Path | str) -> Path:
@@ -309,10 +369,12 @@ class Denoiser:
         tensors = {n: t.cpu().contiguous() for n, t in self._tensors().items()}
         return _unpickle, (save_bytes(tensors), self._header(), self._device_name)
 
-    def _forward(self, method: Method, normalized: Tensor, halo: int) -> Tensor:
+    def _forward(
+        self, method: Method, normalized: Tensor, halo: int, estimate: Estimate
+    ) -> Tensor:
         width = getattr(method.config, "width", None)
         with mixed_precision(self.device, width):
-            return self._estimate.of(method, normalized.to(self.device), halo).cpu()
+            return estimate.of(method, normalized.to(self.device), halo).cpu()
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}
@@ -322,9 +384,11 @@ class Denoiser:
 
     def _header(self) -> dict[str, Any]:
         # Without a blend, models have the revision that they had before there was one.
-        blend = {} if self.blend is None else {"blend": self.blend}
+        more: dict[str, Any] = {} if self.blend is None else {"blend": self.blend}
+        if self.uncertainty is not None:
+            more |= {"uncertainty": self.uncertainty.to_json()}
         return {
-            **blend,
+            **more,
             "format": FORMAT,
             "method": self.method.name,
             "config": self.methods[0].config.model_dump(mode="json"),
@@ -349,6 +413,7 @@ class Denoiser:
         channels = len(preprocessing.noise) if count == 1 else 1
         with seeded(0):  # only so that nobody else's draws are disturbed
             methods = [kind(config, channels) for _ in range(count)]
+        found = header.get("uncertainty")
         for index, method in enumerate(methods):
             method.load_state_dict(under(str(index), tensors))
         return cls(
@@ -359,6 +424,7 @@ class Denoiser:
             turns=header["turns"],
             device=device,
             provenance=header["provenance"],
+            uncertainty=Uncertainty.from_json(found) if found else None,
         )
 
 

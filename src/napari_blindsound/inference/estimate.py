@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_blindsound.errors import ModelError
+from napari_blindsound.methods.base import DEVIATION
 from napari_blindsound.networks.symmetry import TURNS, turned, turned_back
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Estimate:
     turns: bool = False
 
     def __post_init__(self) -> None:
-        title, outputs = self.method.title, ", ".join(self.method.outputs)
+        title, outputs = self.method.title, ", ".join(estimates(self.method))
         msg = None
         if self.output not in self.method.outputs:
             msg = f"{title} has no output {self.output!r}; choose one of {outputs}"
@@ -56,8 +57,20 @@ class Estimate:
         if msg is not None:
             raise ModelError(msg)
 
+    @property
+    def name(self) -> str:
+        """What to call it: the output, or the blend unless that is one of them."""
+        if self.blend is None or self.method.ends is None:
+            return self.output
+        end = {0.0: self.method.ends[0], 1.0: self.method.ends[1]}.get(self.blend)
+        return end or f"blend {self.blend:g}"
+
     def of(self, method: Method, noisy: Tensor, halo: int) -> Tensor:
-        """Denoise the core of normalized tiles, (B, C, H, W), as float32."""
+        """Denoise the core of normalized tiles, (B, C, H, W), as float32.
+
+        Of deviations, too, the mean over the orientations is taken: no less than that
+        of the mean, and hardly more, since the eight errors are nearly the same.
+        """
         if not self.turns:
             return self._upright(method, noisy, halo)
         parts = [
@@ -76,3 +89,8 @@ class Estimate:
             if weight
         ]
         return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+
+
+def estimates(method: type[Method]) -> tuple[str, ...]:
+    """Outputs that are an estimate of the clean image, the default first."""
+    return tuple(name for name in method.outputs if name != DEVIATION)

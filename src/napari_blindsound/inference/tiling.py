@@ -17,13 +17,15 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from napari_blindsound.errors import NotEnoughMemoryError
+from napari_blindsound.errors import ModelMismatchError, NotEnoughMemoryError
+from napari_blindsound.images.axes import Axes
+from napari_blindsound.images.volume import Volume
 from napari_blindsound.inference.reading import check_channels, read_padded, unstack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from napari_blindsound.images.volume import Region, Volume
+    from napari_blindsound.images.volume import Region
 
 log = logging.getLogger(__name__)
 
@@ -313,6 +315,45 @@ def denoise_region(
         )
         out[place] = unstack(planes, names, padded.lead, names)
     return out
+
+
+def denoise_array(
+    operator: TileOperator, noisy: npt.NDArray[Any]
+) -> npt.NDArray[np.float32]:
+    """Denoise an array in memory.
+
+    Parameters
+    ----------
+    operator : TileOperator
+        The denoiser.
+    noisy : ndarray
+        Counts, (..., Y, X), or (..., C, Y, X) for an operator of several channels.
+
+    Returns
+    -------
+    ndarray
+        Of the same shape.
+
+    Raises
+    ------
+    ModelMismatchError
+        If the array has no such axes, or another number of channels.
+    DataError
+        If a pixel is NaN or infinite.
+    """
+    channels = operator.n_channels
+    is_fit = channels == 1 or noisy.shape[-3:-2] == (channels,)
+    if noisy.ndim < 2 or not is_fit:
+        expected = "(..., C, Y, X)" if channels > 1 else "(..., Y, X)"
+        msg = (
+            f"an array of shape {noisy.shape} does not fit a model of {channels} "
+            f"channel(s); give {expected}, or a Volume with named axes"
+        )
+        raise ModelMismatchError(msg)
+    planes = noisy.reshape(-1, channels, *noisy.shape[-2:])
+    volume = Volume((planes,), Axes.parse("TCYX"), "array")
+    region = tuple(slice(0, size) for size in planes.shape)
+    return denoise_region(operator, volume, region).reshape(noisy.shape)
 
 
 def _parts(operator: TileOperator, volume: Volume, region: Region) -> Iterator[Region]:

@@ -1,0 +1,259 @@
+"""How far a network's deviations are from those of its errors, and what mends that.
+
+Shape and size are found apart. How errors depend on what the network says, and how
+often they are large, is that of a simulation; how much larger they are than simulated
+ones is told by the image itself, as far as it can tell, and else by the network.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy.optimize import isotonic_regression
+
+from napari_blindsound.inference.deviation import WITHIN, Band, Uncertainty
+from napari_blindsound.methods.base import DEVIATION
+from napari_blindsound.quality.simulation import Simulation
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_blindsound.images.volume import Volume
+    from napari_blindsound.inference.denoiser import Denoiser
+    from napari_blindsound.inference.deviation import Observed
+    from napari_blindsound.quality.simulation import Table
+
+    Floats = NDArray[np.floating]
+    Groups = list[NDArray[np.intp]]
+
+_BINS, _FEWEST = 12, 400  # groups of pixels by predicted deviation; pixels in each
+
+# How much more lost detail there is than the blur leaves to be seen; on phantoms and
+# FOV 00 of FMDD it was 0.9 to 1.7 times as much.
+_UNSEEN, _UNSEEN_ERROR = 1.35, 0.08
+# Without a look at the image: the squared errors are those of the simulation, times
+# this power of what the network says of them against those (0.3 to 0.6 there).
+_POWER, _POWER_ERROR = 0.5, 0.15
+_MOST = 4.0  # times the simulated square: more is no error of denoising
+_LEAST = {"repeats": 0.5, "residual": 1.0}  # lost detail only adds to the errors
+_SIGMAS = 2.0
+_GROUP_ERROR = 0.3  # of a group's logarithm of that ratio, before it is looked at
+_CORRELATED = 1.5  # errors of near pixels are alike: a mean over them is less certain
+
+
+def calibrated(
+    denoiser: Denoiser,
+    volumes: Sequence[Volume],
+    *,
+    seed: int = 0,
+    stop: threading.Event | None = None,
+) -> Denoiser:
+    """The same model, whose deviations mean what they say.
+
+    Windows of the images, half a million pixels at most, are denoised, and so are as
+    many drawn ones.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        A model, returning the estimate whose deviations are meant.
+    volumes : sequence of Volume
+        Noisy images that the model fits; best those it was trained on.
+    seed : int
+        Of the choice of windows and of the noise drawn.
+    stop : threading.Event, optional
+        Set it to end early, without a calibration.
+
+    Returns
+    -------
+    Denoiser
+        With `Denoiser.uncertainty`. As it was where its method knows no deviation,
+        where no noise was found, or `stop` was set.
+
+    Raises
+    ------
+    ModelMismatchError
+        If an image has another number of channels.
+    DataError
+        If a pixel is not finite.
+
+    References
+    ----------
+    Efron, Tibshirani: An Introduction to the Bootstrap, 1993, chapter 6, for the
+    simulation; Barlow et al.: Statistical Inference under Order Restrictions, 1972, for
+    a line that never falls.
+    """
+    if DEVIATION not in denoiser.method.outputs:
+        return denoiser
+    simulation = Simulation(denoiser.with_uncertainty(None), volumes, seed)
+    tables = simulation.tables(stop)
+    found = [_channel(table, simulation.observed) for table in tables]
+    known = [one for one in found if one is not None]
+    if not known or len(known) < len(found):
+        return denoiser
+    told = _told(known, simulation, denoiser.estimate_name)
+    return denoiser.with_uncertainty(told)
+
+
+class _Factor(NamedTuple):
+    """Errors against simulated ones.
+
+    Parameters
+    ----------
+    value, error : float
+        Their ratio, and its standard error as a share of it.
+    is_seen : bool
+        Whether the image told most of it.
+    is_below : bool
+        Whether the image has surely less noise than was simulated.
+    """
+
+    value: float
+    error: float
+    is_seen: bool
+    is_below: bool
+
+
+class _Channel(NamedTuple):
+    """What was found of one channel; `coverage` is that of the simulated errors."""
+
+    band: Band
+    factor: _Factor
+    coverage: tuple[float, float]
+
+
+def _channel(table: Table, observed: Observed) -> _Channel | None:
+    """Combine shape and size; None where too little was simulated."""
+    said, errors = table.simulated
+    if len(said) < _FEWEST or not table.square > 0:
+        return None
+    factor = _factor(table, observed)
+    groups = _groups(said)
+    knots, widths, weights = _shape(said, errors, groups)
+    squares = _squares(table, groups, factor.value**2)
+    widths = widths * np.sqrt(squares)
+    # Groups of which the network says the same are one.
+    knots, where = np.unique(knots, return_inverse=True)
+    total = np.bincount(where, weights)
+    widths = np.bincount(where, weights * np.log(widths)) / total
+    rising = np.exp(isotonic_regression(widths, weights=total).x)
+    band = Band(tuple(knots.tolist()), tuple(rising.tolist()), 1.0)
+    # The line through the groups misses the shares by a little.
+    number = np.empty(len(said), np.intp)
+    for index, group in enumerate(groups):
+        number[group] = index
+    ratio = np.sqrt(squares)[number] * errors / band.of(said)
+    one, two = (float(np.quantile(ratio, share)) for share in WITHIN)
+    inside = float((ratio <= one).mean()), float((ratio <= two).mean())
+    band = Band(band.predicted, tuple(one * width for width in band.actual), two / one)
+    return _Channel(band, factor, inside)
+
+
+def _groups(said: Floats) -> Groups:
+    """Equally many pixels each, by what the network says of them."""
+    count = max(1, min(_BINS, len(said) // _FEWEST))
+    return np.array_split(np.argsort(said, kind="stable"), count)
+
+
+def _shape(
+    said: Floats, errors: Floats, groups: Groups
+) -> tuple[Floats, Floats, Floats]:
+    """Of each group: what the network says, width of the band, number of pixels."""
+    found = [
+        (np.median(said[one]), np.quantile(errors[one], WITHIN[0]), len(one))
+        for one in groups
+    ]
+    knots, widths, weights = np.maximum(np.array(found, np.float64).T, 1e-12)
+    return knots, widths, weights
+
+
+def _squares(table: Table, groups: Groups, overall: float) -> Floats:
+    """Squared errors against simulated ones, of each group.
+
+    That of all pixels, drawn towards what repeats tell of the group by its precision.
+    """
+    found = np.full(len(groups), math.log(overall))
+    if not len(table.actual):
+        return np.asarray(np.exp(found))
+    said, errors = table.simulated
+    edges = [said[one].min() for one in groups[1:]]
+    number = np.searchsorted(edges, table.predicted, side="right")
+    for index, group in enumerate(groups):
+        actual = table.actual[number == index]
+        simulated = float((errors[group] ** 2).mean())
+        if len(actual) < _FEWEST or not simulated > 0:
+            continue
+        level = max(float(actual.mean()) / simulated, 0.3 * overall)
+        spread = _CORRELATED * float(actual.std()) / math.sqrt(len(actual))
+        weights = (level * simulated / max(spread, 1e-12)) ** 2, 1 / _GROUP_ERROR**2
+        found[index] *= weights[1] / sum(weights)
+        found[index] += weights[0] / sum(weights) * math.log(level)
+    return np.asarray(np.exp(found))
+
+
+def _factor(table: Table, observed: Observed) -> _Factor:
+    """What the image and the network tell, by their precision, in logarithms."""
+    said = float((table.predicted**2).mean())
+    simulated = float((table.simulated[1] ** 2).mean())
+    prior = _POWER * math.log(max(said / simulated, 1.0))
+    prior = min(prior, math.log(_MOST))
+    excess = float(table.excess.mean()) / table.square
+    count = len(table.excess)
+    spread = float(table.excess.std(ddof=1)) if count > 1 else math.inf
+    spread /= math.sqrt(count) * table.square
+    is_below = excess < -_SIGMAS * spread
+    beyond, error = (1.0, 0.0) if observed == "repeats" else (_UNSEEN, _UNSEEN_ERROR)
+    level = min(max(1 + beyond * excess, _LEAST[observed]), _MOST)
+    error = max(math.hypot(beyond * spread / level, error), 1e-3)
+    weights = 1 / error**2, 1 / _POWER_ERROR**2
+    found = weights[0] * math.log(level) + weights[1] * prior
+    return _Factor(
+        math.exp(found / sum(weights) / 2),
+        1 / math.sqrt(sum(weights)) / 2,
+        error < _POWER_ERROR,
+        is_below,
+    )
+
+
+def _told(
+    channels: Sequence[_Channel], simulation: Simulation, estimate: str
+) -> Uncertainty:
+    """Everything in one record, and in words."""
+    is_seen = all(one.factor.is_seen for one in channels)
+    observed = simulation.observed if is_seen else "nothing"
+    reasons = {
+        "repeats": "frames of the same scene told the size of the errors",
+        "residual": "what denoising took away told the size of the errors",
+        "nothing": "the image is too small or too noisy to tell the size of the "
+        "errors, for which the network was believed in part",
+    }
+    low, high = (
+        float(np.mean([one.coverage[part] for one in channels])) for part in (0, 1)
+    )
+    error = max(one.factor.error for one in channels)
+    times = " and ".join(f"{one.band.k95:.2f}" for one in channels)
+    words = (
+        f"{100 * low:.0f} % of the clean pixels are expected within one deviation of "
+        f"the estimate, {100 * high:.0f} % within {times} of them; simulated noise "
+        f"told the shape of the errors, and {reasons[observed]} "
+        f"({100 * error:.0f} % uncertain)"
+    )
+    if any(one.factor.is_below for one in channels):
+        words += (
+            "; less was taken away than the noise makes up, so that the noise seems "
+            "over-estimated, and the deviations with it"
+        )
+    return Uncertainty(
+        tuple(one.band for one in channels),
+        estimate,
+        observed,
+        (low, high),
+        error,
+        simulation.pixels,
+        words,
+    )
