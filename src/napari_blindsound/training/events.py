@@ -7,6 +7,10 @@ from typing import Literal
 
 Reason = Literal["done", "stopped", "converged"]
 
+Ending = Literal["last", "best", "auto"]
+"""What ends a training, and with which weights: its budget and the last ones; the same
+and the best ones; or no more gain, at the latest the budget, and the best ones."""
+
 Source = Literal["repeats", "stein", "blind error"]
 """What an estimated error rests on: frames of the same scene; the variance of the noise
 and Stein's formula; predictions of pixels that the network did not see, less their

@@ -6,6 +6,7 @@ distribution, its variance, or its correlation from pixel to pixel.
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -149,7 +150,7 @@ def _far(difference: Floats) -> float:
     blocks = centered.reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
     means = blocks.mean(axis=(1, 3))
     seen = float((means**2).mean())
-    chance = _SURE * seen * (2 / means.size) ** 0.5
+    chance = _SURE * seen * math.sqrt(2 / means.size)
     near = 0.0
     for down in range(-_REACH, _REACH + 1):
         for right in range(_REACH + 1):

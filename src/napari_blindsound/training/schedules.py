@@ -10,9 +10,9 @@ RISE = 0.15
 FIRST, LAST = 1 / 25, 1e-3
 """Learning rate at the start and at the end of the cycle, against its peak."""
 
-HOLD = {"one-cycle": 0.6, "halving": 0.19}
-"""Progress at which a training without a known end waits until it has settled: at a
-learning rate that may stay as it is for long."""
+HOLD = {"one-cycle": (0.4, 0.85), "halving": (0.19, 0.19)}
+"""Progress that a training without a known end reaches soon, and what it then creeps
+towards until it has settled: the learning rate falls with the root of the steps."""
 WARM_STEPS, WARM_FRACTION = 300, 0.25
 """Steps to get there, or part of the budget, whichever is shorter."""
 COOL = 0.25
@@ -43,19 +43,20 @@ SCHEDULES = {"one-cycle": one_cycle, "halving": halving}
 class OpenEnd:
     """Progress of a training whose end shows only on the way.
 
-    It goes to `hold` and waits there; told to cool down, it goes on to 1, in a third of
-    the steps made until then. Whatever depends on progress, such as the learning rate
-    and the weight of the visible branch, so works with an end that nobody knew.
+    It soon reaches the first number of `hold` and creeps towards the second; told to
+    cool down, it goes on to 1, in a third of the steps made until then. Whatever
+    depends on progress, such as the learning rate and the weight of the visible branch,
+    so works with an end that nobody knew.
 
     Attributes
     ----------
-    hold : float
+    hold : tuple of float
         One of `HOLD`.
     cools_from : tuple of int and float, or None
         Step, and fraction of the budget, where cooling began.
     """
 
-    hold: float
+    hold: tuple[float, float]
     cools_from: tuple[int, float] | None = None
 
     def cool(self, step: int, fraction: float) -> None:
@@ -86,9 +87,18 @@ class OpenEnd:
             Of the budget used.
         """
         if self.cools_from is None:
-            warm = max(step / WARM_STEPS, fraction / WARM_FRACTION)
-            return self.hold * min(1.0, warm)
-        return self.hold + (1 - self.hold) * self.cooled(step, fraction)
+            return self._held(step, fraction)
+        reached = self._held(*self.cools_from)
+        return reached + (1 - reached) * self.cooled(step, fraction)
+
+    def _held(self, step: int, fraction: float) -> float:
+        """Progress before cooling."""
+        first, limit = self.hold
+        warm = max(step / WARM_STEPS, fraction / WARM_FRACTION)
+        if warm < 1:
+            return first * warm
+        later = max(1.0, step / WARM_STEPS)
+        return limit - (limit - first) / math.sqrt(later)
 
     def done(self, step: int, fraction: float) -> float:
         """How much of the training is done, as far as is known: it only grows."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,12 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_blindsound.methods.base import Method
-    from napari_blindsound.training.events import Reason, Source
+    from napari_blindsound.training.events import Ending, Reason, Source
     from napari_blindsound.training.judge import Judge
-
-Ending = Literal["last", "best", "auto"]
-"""What ends a training, and with which weights: its budget and the last ones; the same
-and the best ones; or no more gain, at the latest the budget, and the best ones."""
 
 FIRST_STEP = 100
 GROWTH = 1.15

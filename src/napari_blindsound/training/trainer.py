@@ -9,12 +9,12 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 
 from napari_blindsound.errors import ModelError
 from napari_blindsound.networks.device import mixed_precision, pick_device
 from napari_blindsound.training.checkpoint import prefixed, under
 from napari_blindsound.training.clipping import Clip
+from napari_blindsound.training.config import TrainConfig
 from napari_blindsound.training.events import (
     Finished,
     Judged,
@@ -23,7 +23,7 @@ from napari_blindsound.training.events import (
 )
 from napari_blindsound.training.meter import Meter
 from napari_blindsound.training.schedules import SCHEDULES
-from napari_blindsound.training.stopping import Ending, Stopping
+from napari_blindsound.training.stopping import Stopping
 from napari_blindsound.training.threads import Slowdown, Threads, fixed
 
 if TYPE_CHECKING:
@@ -35,37 +35,12 @@ if TYPE_CHECKING:
     from napari_blindsound.training.judge import Judge
     from napari_blindsound.training.sampling import PatchSampler
 
+__all__ = ["TrainConfig", "Trainer"]
+
 log = logging.getLogger(__name__)
 
 BAD_STEPS = 10
 """Non-finite steps in a row before the last good weights come back."""
-
-
-class TrainConfig(BaseModel):
-    """How long to train, where, and from which seed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    steps: int | None = Field(
-        None, ge=1, description="steps of training; by default the method's"
-    )
-    seconds: float | None = Field(
-        None, gt=0, description="time to train; the first of steps and seconds ends it"
-    )
-    ending: Ending = Field(
-        "last",
-        description="when to end, with which weights: last, after all steps or seconds "
-        "with the last ones; best, likewise with the best ones; auto, with the best "
-        "ones as soon as more steps bring nothing",
-    )
-    seed: int = Field(0, ge=0, description="seed of every random choice")
-    device: str = Field("auto", description="auto, cpu, cuda (or cuda:1), mps")
-    threads: int | None = Field(
-        None,
-        ge=1,
-        description="processor threads of work on the CPU, part of what decides its "
-        "bits; by default torch's own number",
-    )
 
 
 class Trainer:
@@ -227,23 +202,29 @@ class Trainer:
             if meter.is_due:
                 yield meter.read()
                 meter.restart()
-        yield from self._ended(meter)
-
-    def _ended(self, meter: Meter) -> Iterator[TrainEvent]:
-        """Judge the last weights, if that is asked for, and say why it is over."""
-        reason: Reason = "done" if self.fraction >= 1 else "stopped"
+        with fixed(1) if self._is_alone else threads.used():
+            last = self._look_last()
         yield meter.read()
-        if self.stopping is None:
-            yield Finished(reason, self.step, self.seconds, self.stage)
-            return
-        if reason == "stopped":
+        if last:
+            yield last
+        yield self._finished()
+
+    def _look_last(self) -> Judged | None:
+        """Judge the weights at the end; one that was not left is judged again later."""
+        if self.stopping and self.fraction < 1:
             self.stopping.forget(self.step)
-        elif judged := self._look(threading.Event(), at_once=True):
-            yield judged
+            return None
+        return self._look(threading.Event(), at_once=True)
+
+    def _finished(self) -> Finished:
+        """Why it is over, and what is kept."""
+        reason: Reason = "done" if self.fraction >= 1 else "stopped"
+        if self.stopping is None:
+            return Finished(reason, self.step, self.seconds, self.stage)
         if reason == "done" and self.stopping.has_settled:
             reason = "converged"
         kept = self.stopping.kept
-        yield Finished(
+        return Finished(
             reason,
             self.step,
             self.seconds,

@@ -1,0 +1,34 @@
+"""How long a training lasts, and what decides its end."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from napari_blindsound.training.events import Ending
+
+
+class TrainConfig(BaseModel):
+    """How long to train, where, and from which seed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int | None = Field(
+        None, ge=1, description="steps of training; by default the method's"
+    )
+    seconds: float | None = Field(
+        None, gt=0, description="time to train; the first of steps and seconds ends it"
+    )
+    ending: Ending = Field(
+        "last",
+        description="when to end, with which weights: last, after all steps or seconds "
+        "with the last ones; best, likewise with the best ones; auto, with the best "
+        "ones as soon as more steps bring nothing",
+    )
+    seed: int = Field(0, ge=0, description="seed of every random choice")
+    device: str = Field("auto", description="auto, cpu, cuda (or cuda:1), mps")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="processor threads of work on the CPU, part of what decides its "
+        "bits; by default torch's own number",
+    )
