@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from scipy.ndimage import gaussian_filter, uniform_filter1d
 
+from napari_blindsound.images.axes import Axes
+from napari_blindsound.images.volume import Volume
 from napari_blindsound.methods.blind2unblind import Blind2Unblind, Blind2UnblindConfig
 from napari_blindsound.methods.masking import mask_phases
+from napari_blindsound.recipe import Recipe, Training
+from napari_blindsound.training.trainer import TrainConfig
 
 
 def fixture(cell: int) -> dict[str, np.ndarray]:
@@ -138,6 +143,107 @@ def test_blind_output_does_not_see_its_own_pixel(cell, padding):
             after = method.denoise(poked, output="blind")
             assert after[..., row, column] == before[..., row, column]
             assert (after != before).any()
+
+
+@pytest.mark.parametrize("region", ["1x5", "5x1", "3x3", "7x7"])
+def test_blind_output_does_not_see_its_region(region):
+    method = small(region=region)
+    down, right = (int(side) // 2 for side in region.split("x"))
+    noisy = torch.rand(1, 1, 32, 32)
+    with torch.inference_mode():
+        before = method.denoise(noisy, output="blind")
+        for row, column in [(0, 0), (0, 7), (31, 31), (8, 5)]:
+            poked = noisy.clone()
+            poked[..., row, column] += 10
+            changed = method.denoise(poked, output="blind") != before
+            top, left = max(0, row - down), max(0, column - right)
+            near = changed[..., top : row + down + 1, left : column + right + 1]
+            assert not near.any()
+            assert changed.any()
+
+
+@pytest.mark.parametrize(
+    ("region", "cell"),
+    [("1x1", 4), ("1x3", 4), ("3x3", 8), ("5x1", 8), ("5x5", 8), ("7x7", 16)],
+)
+def test_cells_have_room_for_the_region(region, cell):
+    config = Blind2UnblindConfig(region=region)
+    assert config.cell == cell
+    assert Blind2UnblindConfig(region=region, cell=16).cell == 16
+    assert Blind2UnblindConfig.model_validate(config.model_dump()) == config
+
+
+@pytest.mark.parametrize(
+    ("extents", "region"),
+    [
+        ((0, 0), "1x1"),
+        ((0, 1), "1x3"),
+        ((0, 2), "1x5"),
+        ((3, 0), "7x1"),
+        ((1, 1), "3x3"),
+        ((2, 1), "5x3"),
+        ((2, 2), "5x5"),
+        ((1, 3), "7x7"),
+        ((3, 3), "7x7"),
+        ((4, 4), "7x7"),
+    ],
+)
+def test_auto_becomes_the_smallest_region_that_hides_enough(extents, region):
+    config = Blind2UnblindConfig().suited(extents)
+    assert config.region == region
+    assert config == Blind2UnblindConfig(region=region)
+    rows, columns = extents
+    assert config.augment == (rows == columns or region == "7x7")
+
+
+def test_a_chosen_region_stays():
+    config = Blind2UnblindConfig(region="1x3")
+    assert config.suited((2, 2)) is config
+    assert not config.augment
+
+
+def test_no_region_changes_nothing():
+    noisy = torch.rand(1, 1, 16, 16)
+    losses = [small(**change).loss(noisy, 0.3) for change in ({}, {"region": "1x1"})]
+    assert losses[0] == losses[1]
+    config = Blind2UnblindConfig()
+    assert config.suited((0, 0)).model_dump() == {
+        **config.model_dump(),
+        "region": "1x1",
+    }
+
+
+def test_unknown_region_is_refused():
+    with pytest.raises(ValidationError, match="'5x5'"):
+        Blind2UnblindConfig(region="9x9")
+
+
+def stripes(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Blobs, and the same with noise that three pixels of a row share."""
+    random = np.random.default_rng(seed)
+    clean = gaussian_filter(random.normal(size=(128, 128)), 3, mode="wrap")
+    noise = uniform_filter1d(random.normal(size=clean.shape), 3, axis=1, mode="wrap")
+    return clean / clean.std(), clean / clean.std() + noise / noise.std()
+
+
+def test_shared_noise_goes_with_a_region_and_stays_without():
+    clean, noisy = stripes(0)
+    volume = Volume((noisy.astype(np.float32),), Axes.parse("YX"), "stripes")
+    errors = {}
+    for region in ("1x1", "1x5"):
+        size = {"width": 8, "depth": 2, "patch": 32}
+        settings = {**size, "region": region, "augment": False}
+        recipe = Recipe(
+            settings=settings, train=TrainConfig(steps=400, threads=1, device="cpu")
+        )
+        training = Training([volume], recipe)
+        for _ in training.run():
+            pass
+        training.close()
+        denoised = training.denoiser()(noisy.astype(np.float32))
+        errors[region] = float(((denoised - clean) ** 2).mean())
+    assert errors["1x1"] > 0.5  # of a variance of 1
+    assert errors["1x5"] < 0.2
 
 
 def test_pixels_of_no_weight_teach_nothing():

@@ -19,9 +19,16 @@ if TYPE_CHECKING:
 REGISTERED = list(methods.available().values())
 
 
-def build(kind: type[Method], channels: int = 1) -> Method:
+WHITE, SHARED = (0, 0), (2, 2)
+"""Rows and columns on each side of a pixel that share its noise."""
+
+
+def build(
+    kind: type[Method], channels: int = 1, shared: tuple[int, int] = WHITE
+) -> Method:
     torch.manual_seed(0)
-    return kind(kind.Config.preset(next(iter(kind.Config.presets))), channels)
+    config = kind.Config.preset(next(iter(kind.Config.presets)))
+    return kind(config.suited(shared), channels)
 
 
 @pytest.fixture(params=REGISTERED, ids=lambda kind: kind.name)
@@ -77,9 +84,20 @@ def test_presets_are_valid_and_survive_json(kind):
         kind.Config.preset("magic")
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_loss_is_finite_and_teaches_every_weight(kind, channels):
-    method = build(kind, channels)
+def test_settings_for_shared_noise_are_valid_and_survive_json(kind):
+    for name in kind.Config.presets:
+        for shared in (WHITE, SHARED, (0, 1), (3, 0)):
+            config = kind.Config.preset(name).suited(shared)
+            text = json.dumps(config.model_dump(mode="json"))
+            assert kind.Config.model_validate(json.loads(text)) == config
+            assert config.suited(shared) == config
+
+
+@pytest.mark.parametrize(
+    ("channels", "shared"), [(1, WHITE), (3, WHITE), (1, SHARED), (3, SHARED)]
+)
+def test_loss_is_finite_and_teaches_every_weight(kind, channels, shared):
+    method = build(kind, channels, shared)
     size = 4 * method.stride
     noisy = torch.rand(2, channels, size, size)
     parts = list(method.losses(noisy, 0.5))
@@ -93,8 +111,9 @@ def test_loss_is_finite_and_teaches_every_weight(kind, channels):
         assert term.ndim == 0, name
 
 
-def test_same_random_state_gives_the_same_loss(kind):
-    method = build(kind)
+@pytest.mark.parametrize("shared", [WHITE, SHARED])
+def test_same_random_state_gives_the_same_loss(kind, shared):
+    method = build(kind, shared=shared)
     noisy = torch.rand(2, 1, 4 * method.stride, 4 * method.stride)
     method.random.manual_seed(3)
     first = method.loss(noisy, 0.2)
@@ -102,8 +121,9 @@ def test_same_random_state_gives_the_same_loss(kind):
     assert method.loss(noisy, 0.2) == first
 
 
-def test_tile_equals_whole_for_every_output(kind):
-    method = build(kind)
+@pytest.mark.parametrize("shared", [WHITE, SHARED])
+def test_tile_equals_whole_for_every_output(kind, shared):
+    method = build(kind, shared=shared)
     stride = method.stride
     halo = -(-method.halo // stride) * stride
     whole = torch.rand(1, 1, 2 * halo + 4 * stride, 2 * halo + 6 * stride)

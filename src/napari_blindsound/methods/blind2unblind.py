@@ -58,9 +58,10 @@ class Blind2Unblind(Revisible):
     with :math:`\lambda` rising from 2 to 20. Estimates: *visible* f(y), *blind*
     h(f(Omega_y)), and *blended* (blind + lambda visible) / (1 + lambda).
 
-    Assumes noise of zero mean, independent from pixel to pixel; correlated noise is
-    kept. A step costs ``phases`` passes with gradient and one without; the visible
-    estimate costs one pass, the others ``cell**2 + 1``.
+    Assumes noise of zero mean, independent of that outside the blind region: noise that
+    neighbors share is kept if the region is smaller than its reach. A step costs
+    ``phases`` passes with gradient and one without; the visible estimate costs one
+    pass, the others ``cell**2 + 1``.
 
     References
     ----------
