@@ -6,35 +6,44 @@ in training, previews and results.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from napari_blindsound.images.intensity import Intensity
-from napari_blindsound.images.sample import sample_planes
-from napari_blindsound.noise.calibration import NoiseModel, estimate_noise
+from napari_blindsound.noise.calibration import NoiseModel
 from napari_blindsound.noise.hot_pixels import HotPixels
+from napari_blindsound.noise.survey import samples
+from napari_blindsound.noise.verdict import Correlation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_blindsound.images.volume import Volume
 
-NOISE_PIXELS = 2_000_000
-
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Intensity map, noise numbers and hot-pixel rule, one of each a channel."""
+    """Intensity map, noise numbers and hot-pixel rule, one of each a channel.
+
+    Parameters
+    ----------
+    intensity : Intensity
+    noise : tuple of NoiseModel
+    hot_pixels : tuple of HotPixels
+    correlation : tuple of Correlation, optional
+        Of the noise; None in models of before it was measured.
+    """
 
     intensity: Intensity
     noise: tuple[NoiseModel, ...]
     hot_pixels: tuple[HotPixels, ...]
+    correlation: tuple[Correlation, ...] | None = field(default=None, compare=False)
 
     @classmethod
     def fit(cls, volumes: Sequence[Volume], *, seed: int = 0) -> Self:
-        """Fit all three on a bounded random sample of the volumes.
+        """Fit all on a bounded random sample of the volumes.
 
         Raises
         ------
@@ -42,18 +51,23 @@ class Preprocessing:
             If the pixels are not finite, or all the same.
         """
         intensity = Intensity.fit(volumes, seed=seed)
-        share = NOISE_PIXELS // len(volumes)
-        blocks = [
-            block
-            for volume in volumes
-            for block in sample_planes(volume, pixels=share, seed=seed)
-        ]
-        noise, rules = [], []
-        for channel in range(volumes[0].n_channels):
-            planes = [block[channel] for block in blocks]
-            noise.append(estimate_noise(planes))
-            rules.append(HotPixels.fit(planes, noise[-1]))
-        return cls(intensity, tuple(noise), tuple(rules))
+        found = [sample.survey(seed=seed) for sample in samples(volumes, seed=seed)]
+        return cls(
+            intensity,
+            tuple(channel.noise for channel in found),
+            tuple(channel.hot_pixels for channel in found),
+            tuple(channel.correlation for channel in found),
+        )
+
+    def region(self) -> tuple[int, int]:
+        """Rows and columns on each side of a pixel that share its noise.
+
+        The most of all channels; (0, 0) where the noise is independent from pixel to
+        pixel, or nothing is known of it.
+        """
+        regions = [channel.region for channel in self.correlation or ()]
+        rows, columns = zip(*regions, strict=True) if regions else ((0,), (0,))
+        return max(rows), max(columns)
 
     def normalize(self, counts: np.ndarray) -> np.ndarray:
         """Hot pixels repaired, counts mapped to the network's range.
@@ -123,21 +137,29 @@ class Preprocessing:
             Intensity((offset,), (scale,)),
             (self.noise[channel],),
             (self.hot_pixels[channel],),
+            None if self.correlation is None else (self.correlation[channel],),
         )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, exactly reversible by :meth:`from_json`."""
+        # Without correlation, models have the revision that they had before it.
+        extra = {}
+        if self.correlation is not None:
+            extra["correlation"] = [channel.to_json() for channel in self.correlation]
         return {
             "intensity": self.intensity.to_json(),
             "noise": [noise.to_json() for noise in self.noise],
             "hot_pixels": [rule.to_json() for rule in self.hot_pixels],
+            **extra,
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         """Inverse of :meth:`to_json`."""
+        known = data.get("correlation")
         return cls(
             Intensity.from_json(data["intensity"]),
             tuple(NoiseModel.from_json(noise) for noise in data["noise"]),
             tuple(HotPixels.from_json(rule) for rule in data["hot_pixels"]),
+            known and tuple(Correlation.from_json(channel) for channel in known),
         )
