@@ -62,7 +62,10 @@ RECIPES = st.builds(
     stop_after=maybe(st.lists(st.integers(0, 99), min_size=1, max_size=3).map(tuple)),
     one_thread_after=maybe(st.lists(st.integers(0, 99), min_size=1).map(tuple)),
     train=trains(
-        steps=maybe(SIZE), seconds=maybe(st.floats(1e-3, 1e9)), seed=st.integers(0, 99)
+        steps=maybe(SIZE),
+        seconds=maybe(st.floats(1e-3, 1e9)),
+        ending=st.sampled_from(["last", "best", "auto"]),
+        seed=st.integers(0, 99),
     ),
 )
 
@@ -239,6 +242,9 @@ def test_what_was_done_is_told_so_that_it_can_be_repeated():
     *_, last = training.run()
     assert last.reason == "done"
     assert job.settled(training.denoiser()) == job
+    converged = training.denoiser()
+    converged.provenance["ended"] = "converged"
+    assert job.settled(converged) == job
     training.close()
 
     free = job.changed(recipe=Recipe(settings=small))

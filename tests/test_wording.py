@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_blindsound.wording import duration, file_name, size
+from napari_blindsound.wording import decibels, duration, file_name, size
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,16 @@ def test_durations_in_words(seconds, words):
 def test_sizes_in_words():
     assert [size(n) for n in (999, 1.05e7, 1.5e9)] == ["999 bytes", "10.5 MB", "1.5 GB"]
     assert size(2e15) == "2e+03 TB"
+
+
+def test_gains_in_words():
+    assert [decibels(gain) for gain in (8.44, -0.5, 20)] == [
+        "+8.4 dB",
+        "-0.5 dB",
+        "+20.0 dB",
+    ]
+    assert decibels(12.9, 13.0) == "+12.9 dB"
+    assert decibels(13 - 1e-9, 13.0) == "over +13 dB"
 
 
 @pytest.mark.parametrize(

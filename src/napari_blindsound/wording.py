@@ -37,6 +37,12 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
+def decibels(gain: float, most: float = math.inf) -> str:
+    """Gain in words: ``+8.4 dB``; ``over +13 dB`` where no more than that is told."""
+    text = f"{gain:+.1f} dB"
+    return text if text != f"{most:+.1f} dB" else f"over {most:+g} dB"
+
+
 def file_name(image: str) -> str:
     """Name of an image without the ends that formats give it, fit for a file.
 

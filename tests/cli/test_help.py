@@ -11,7 +11,7 @@ from napari_blindsound import __version__, methods
 HEAVY = ("torch", "zarr", "tifffile", "scipy", "dask", "numpy")
 COMMANDS = (
     "demo", "run", "train", "denoise", "batch", "repeat", "inspect", "methods",
-    "doctor",
+    "doctor", "trust",
 )  # fmt: skip
 
 

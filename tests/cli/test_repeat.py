@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import signal
+import threading
 
 import pytest
 import tifffile
@@ -12,10 +13,18 @@ import yaml
 from tests.cli.conftest import pixels
 
 from napari_blindsound import load
+from napari_blindsound.cli import app, jobs
+from napari_blindsound.cli.options import IMAGES
+from napari_blindsound.cli.options import PART as WHOLE
 from napari_blindsound.cli.spans import counts, region, span
 from napari_blindsound.job import Job
 from napari_blindsound.recipe import Training
+from napari_blindsound.training.events import Judged
 
+JUDGED = (
+    *("--ending", "auto", "--threads", "1"),
+    *("--width", "4", "--depth", "1", "--patch", "32", "--batch", "1"),
+)
 PART = ("--train-times", "1:3", "--train-region", "0:64,8:72", "--threads", "1")
 
 
@@ -108,6 +117,38 @@ def test_an_interrupted_training_is_repeated(spawn, cli, recording, tmp_path):
     assert load(again).revision == load(out).revision
 
 
+def test_a_training_that_judges_itself_is_repeated(cli, recording, tmp_path):
+    first, recipe = tmp_path / "a.blindsound", tmp_path / "r.yaml"
+    words = ("train", recording, "-o", first, "--save-recipe", recipe, "--json")
+    said = cli(*words, *JUDGED, "--steps", "160")
+    assert said.code == 0, said.err
+    assert yaml.safe_load(recipe.read_text())["recipe"]["train"]["ending"] == "auto"
+    told = json.loads(said.out)
+    assert "--ending auto" in told["repeat"]
+    again = tmp_path / "b.blindsound"
+    repeated = json.loads(cli("repeat", recipe, "-o", again, "--json").out)
+    assert repeated["judged"] == told["judged"]
+    assert load(again).revision == load(first).revision
+
+
+def test_one_that_was_stopped_while_it_judges_itself_is_repeated(
+    cli, recording, tmp_path
+):
+    job = _job_of("train", recording, "-o", "x.blindsound", *JUDGED, "--steps", 2000)
+    training, stop = Training(job.training_volumes(), job.recipe), threading.Event()
+    for event in training.run(stop):
+        if isinstance(event, Judged):
+            stop.set()
+    denoiser = training.denoiser()
+    training.close()
+    assert event.reason == "stopped"
+    recipe = job.settled(denoiser).save(tmp_path / "r.yaml")
+    assert Job.load(recipe).recipe.stop_after == (event.step,)
+    again = tmp_path / "again.blindsound"
+    assert cli("repeat", recipe, "-o", again).code == 0
+    assert load(again).revision == denoiser.revision
+
+
 def test_files_are_frames_of_one_stack_when_asked(cli, recording, small, tmp_path):
     frames = tifffile.imread(recording)
     paths = [tmp_path / f"{name}.tif" for name in "bac"]
@@ -158,3 +199,18 @@ def test_several_numbers_in_one_option():
     for bad in ("", "1", "2:1", "-1:3", "a:b", "1:2:3", ":"):
         with pytest.raises(ValueError, match="no range"):
             span(bad)
+
+
+def _job_of(*words):
+    """The job that a command would do."""
+    words = [str(word) for word in words]
+    _, bound, _ = app.build(words).parse_args(words)
+    given = dict(bound.arguments)
+    return jobs.of_train(
+        given["images"],
+        given["output"],
+        IMAGES,
+        WHOLE,
+        given["training"],
+        overwrite=False,
+    )

@@ -49,6 +49,30 @@ def test_summary_for_people_goes_to_stdout_and_progress_to_stderr(
     assert (said.out, said.err) == ("", "")
 
 
+def test_how_good_a_training_became_is_told(cli, recording, tmp_path):
+    words = ("--steps", "130", "--width", "4", "--depth", "1", "--batch", "1")
+    path = tmp_path / "m.blindsound"
+    words = ("train", recording, "-o", path, "--patch", "32", *words)
+    said = cli(*words, "--ending", "best")
+    assert said.code == 0, said.err
+    rows = dict(line.strip().split("  ", 1) for line in said.out.splitlines()[1:])
+    assert "all 130 steps" in rows["ended"]
+    assert "estimated gain" in rows["ended"]
+    origin = load(path).provenance
+    [gain] = origin["estimated_gain"]
+    assert rows["quality"].strip().startswith(f"{gain:+.1f} dB by denoising")
+    assert f"{gain:+.1f} dB, " in said.err.splitlines()[-1]
+    data = json.loads(cli(*words, "--ending", "auto", "--overwrite", "--json").out)
+    assert data["ended"] == "done"
+    judged = data["judged"]
+    assert judged["best_step"] == load(path).provenance["kept_steps"]
+    assert judged["gain"] == load(path).provenance["estimated_gain"]
+    assert judged["source"] in {"repeats", "stein", "blind error"}
+    assert "130 steps" in judged["words"]
+    data = json.loads(cli(*words, "--overwrite", "--json").out)
+    assert data["judged"] is None
+
+
 def test_same_seed_and_steps_give_the_same_weights(cli, recording, small, tmp_path):
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         path = tmp_path / f"{name}.blindsound"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from napari_blindsound.cli import places
 from napari_blindsound.cli.interruption import stoppable
@@ -15,29 +16,52 @@ from napari_blindsound.cli.progress import Meter
 from napari_blindsound.errors import OutputError
 from napari_blindsound.inference.denoiser import SUFFIX
 from napari_blindsound.recipe import Training
-from napari_blindsound.training.events import Finished, Progress
-from napari_blindsound.wording import duration
+from napari_blindsound.training.events import (
+    MOST_DECIBELS,
+    Finished,
+    Judged,
+    Progress,
+)
+from napari_blindsound.wording import decibels, duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_blindsound.cli.options import Console
     from napari_blindsound.images.volume import Volume
     from napari_blindsound.inference.denoiser import Denoiser
     from napari_blindsound.job import Job
-    from napari_blindsound.training.events import TrainEvent
+    from napari_blindsound.training.events import Source, TrainEvent
 
 CHECKPOINT_SECONDS = 60.0
+
+_FROM: dict[Source, str] = {
+    "repeats": "from repeats of the same scene",
+    "stein": "from the noise (Stein's formula)",
+    "blind error": "from pixels that were not seen",
+}
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What a training left behind."""
+    """What a training left behind.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+    stopped : bool
+        Whether somebody ended it.
+    terms : dict of str to float
+        Of the loss, at the end.
+    words : str
+        Why it ended and what was kept; empty where there was no choice.
+    """
 
     denoiser: Denoiser
     stopped: bool
     terms: dict[str, float]
+    words: str = ""
 
     @property
     def is_usable(self) -> bool:
@@ -68,8 +92,32 @@ class Learned:
             "training_seconds": origin["seconds"],
             "device": origin["device"],
             "loss": self.terms,
+            "judged": self._judged(),
             "noise": [noise.to_json() for noise in preprocessing.noise],
         }
+
+    def _judged(self) -> dict[str, Any] | None:
+        """What the networks found of themselves, None where they were not asked to."""
+        origin = self.denoiser.provenance
+        if "estimated_gain" not in origin:
+            return None
+        gains = origin["estimated_gain"]
+        return {
+            "words": self.words,
+            "best_step": origin["kept_steps"],
+            # JSON has no word for what is not known.
+            "gain": [gain if _is_known(gain) else None for gain in gains],
+            "source": origin["estimated_from"],
+        }
+
+    def _quality(self) -> str:
+        """Estimated gain of what is kept, each network's; empty if not known."""
+        gains = self.denoiser.provenance.get("estimated_gain", [])
+        if not any(_is_known(gain) for gain in gains):
+            return ""
+        words = ", ".join(_in_decibels(gain) for gain in gains)
+        source = self.denoiser.provenance["estimated_from"]
+        return f"{words} by denoising, estimated {_FROM[source]}"
 
     def as_lines(self, saved: Path | None) -> list[str]:
         """A few lines for people."""
@@ -86,6 +134,8 @@ class Learned:
                 f"{noise.read_variance**0.5:.3g} counts"
                 for noise in self.denoiser.preprocessing.noise
             ),
+            "ended": self.words,
+            "quality": self._quality(),
             "model": str(saved or ""),
         }
         if saved and self.stopped:
@@ -123,11 +173,11 @@ def learn(
             console.say(f"continuing from {checkpoint}")
         with stoppable("training") as stop:
             events = _kept(training, training.run(stop), checkpoint, console)
-            terms = _shown(events, console)
+            terms, words = _shown(events, console)
         denoiser = job.estimated(training.denoiser())
     finally:
         training.close()
-    return Learned(denoiser, stop.is_set(), terms)
+    return Learned(denoiser, stop.is_set(), terms, words)
 
 
 def _kept(
@@ -149,22 +199,43 @@ def _kept(
         yield event
 
 
-def _shown(events: Iterator[TrainEvent], console: Console) -> dict[str, float]:
-    """Show a bar of the whole training; return the last terms of the loss."""
+def _shown(
+    events: Iterator[TrainEvent], console: Console
+) -> tuple[dict[str, float], str]:
+    """Show a bar of the whole training; return the last terms, and why it ended."""
     terms: dict[str, float] = {}
+    gains: dict[str, float] = {}
+    last: Progress | None = None
+    words = ""
     with Meter("training", quiet=console.quiet) as meter:
         for event in events:
             if isinstance(event, Progress):
-                meter.show(event.fraction, _note(event))
-                terms = event.terms or terms
-    return terms
+                last, terms = event, event.terms or terms
+            elif isinstance(event, Judged):
+                gains[event.stage] = event.gain
+            else:
+                words = event.words
+            if last is not None:
+                meter.show(last.fraction, _note(last, gains))
+    return terms, words
 
 
-def _note(event: Progress) -> str:
+def _note(event: Progress, gains: Mapping[str, float]) -> str:
     loss = f", loss {sum(event.terms.values()):.4g}" if event.terms else ""
     loss += f" ({event.stage})" if event.stage and loss else ""
     pace = f"{event.steps_per_second:.0f} steps/s"
-    return f"{duration(event.seconds_left)} left, step {event.step}, {pace}{loss}"
+    gain = gains.get(event.stage)
+    better = f", {_in_decibels(gain)}" if _is_known(gain) else ""
+    left = duration(event.seconds_left)
+    return f"{left} left, step {event.step}{better}, {pace}{loss}"
+
+
+def _in_decibels(gain: float | None) -> str:
+    return decibels(gain, MOST_DECIBELS) if _is_known(gain) else "?"
+
+
+def _is_known(gain: float | None) -> TypeGuard[float]:
+    return gain is not None and math.isfinite(gain)
 
 
 def rescue(learned: Learned, console: Console, path: Path) -> Path | None:
