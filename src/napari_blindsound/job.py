@@ -21,9 +21,9 @@ from napari_blindsound.errors import (
 from napari_blindsound.images.frames import find_frames, match_frames
 from napari_blindsound.images.open import open_volume
 from napari_blindsound.images.parts import check_alike, part_of, with_channel
+from napari_blindsound.inference.destination import deviation_place
 from napari_blindsound.inference.deviation import check_deviation
 from napari_blindsound.inference.estimate import Estimate
-from napari_blindsound.inference.resume import resumable
 from napari_blindsound.inference.store import WriteConfig, write
 from napari_blindsound.recipe import Recipe
 from napari_blindsound.recipe_file import (
@@ -441,16 +441,3 @@ def frames_as_inputs(paths: Sequence[Path | str]) -> tuple[tuple[str, ...], bool
         if found == files:
             return (str(whole),), False
     return tuple(map(str, files)), True
-
-
-def deviation_place(result: Path) -> Path:
-    """Where the standard deviation of a result lies: beside it, ``_deviation``."""
-    name = result.with_suffix("").name
-    end = ".ome" if name.lower().endswith(".ome") else ""
-    stem, end = name[: len(name) - len(end)], result.name[len(name) - len(end) :]
-    return result.with_name(f"{stem}_deviation{end}")
-
-
-def awaits_deviation(result: Path) -> bool:
-    """Whether a result is complete and its deviation was stopped on the way."""
-    return result.exists() and resumable(deviation_place(result)) is not None

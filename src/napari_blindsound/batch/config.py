@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from napari_blindsound import methods
 from napari_blindsound.batch.finding import RESULT, Found, stems
 from napari_blindsound.batch.stamps import digest
 from napari_blindsound.images.parts import with_channel
 from napari_blindsound.inference.denoiser import SUFFIX
+from napari_blindsound.inference.deviation import check_deviation
+from napari_blindsound.inference.estimate import Estimate
 from napari_blindsound.inference.store import WriteConfig
 from napari_blindsound.recipe import Recipe
 
@@ -47,6 +50,9 @@ class BatchConfig(BaseModel):
     )
     turns: bool = Field(
         False, description="denoise in all eight orientations and take the mean"
+    )
+    uncertainty: bool = Field(
+        False, description="write the standard deviation of each result beside it, too"
     )
     blend: float | None = Field(
         None, ge=0, le=1, description="weight of the second of the method's two ends"
@@ -92,6 +98,30 @@ class BatchConfig(BaseModel):
         if self.estimate is None and self.blend is None and not self.turns:
             return model
         return model.with_output(self.estimate, turns=self.turns, blend=self.blend)
+
+    def check_uncertainty(self, model: Denoiser | None = None) -> None:
+        """Refuse to write deviations that nobody knows.
+
+        Parameters
+        ----------
+        model : Denoiser, optional
+            As it is applied; without, what would be trained.
+
+        Raises
+        ------
+        ModelError
+            With what to do.
+        """
+        if not self.uncertainty:
+            return
+        if model is not None:
+            found = model.uncertainty
+            meant = None if found is None else found.output
+            check_deviation(model.method, model.estimate_name, meant)
+        elif not isinstance(self.model, Path):
+            method = methods.find(self.recipe.method)
+            output = self.estimate or method.outputs[0]
+            check_deviation(method, Estimate(method, output, self.blend).name)
 
     def writing(self, *, resume: bool) -> WriteConfig:
         """How results are stored, and whether one half-written is continued."""

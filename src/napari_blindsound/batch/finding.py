@@ -35,12 +35,18 @@ log = logging.getLogger(__name__)
 
 RESULT = "_denoised"
 """How the names of results end, before the ending of their format."""
+DEVIATION = "_deviation"
+"""What follows in those of their standard deviations."""
 _ZARR = ".zarr"
 _ZARR_FILES = frozenset(
     {"zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata"},
 )
 _ALONE = (".npy", *formats.SUFFIXES)
-_OURS = (".partial", ".replaced", f"{RESULT}.ome.zarr", f"{RESULT}.ome.tif")
+_OURS = (
+    *(".partial", ".replaced"),
+    *(f"{RESULT}.ome.zarr", f"{RESULT}.ome.tif"),
+    *(f"{RESULT}{DEVIATION}.ome.zarr", f"{RESULT}{DEVIATION}.ome.tif"),
+)
 
 Kind = Literal["file", "zarr", "frames", "FMDD"]
 _Shape = tuple[tuple[int, ...], str]
@@ -295,7 +301,7 @@ def _has_second(file: TiffFile) -> bool:
 
 def _holds_results(folder: Path) -> bool:
     """Whether results lie among the frames, which would be taken for frames, too."""
-    results = folder.glob(f"*{RESULT}.ome.tif")
+    results = folder.glob(f"*{RESULT}*.ome.tif")
     return any(True for _ in results)
 
 

@@ -23,7 +23,7 @@ from napari_blindsound.batch.rows import GOES_ON, Report, RowEvent, noise_text, 
 from napari_blindsound.batch.shared import shared_model
 from napari_blindsound.batch.stamps import KEY, digest, fingerprint, result_stamp
 from napari_blindsound.errors import BlindsoundError, OutputError, OutputExistsError
-from napari_blindsound.inference.destination import output_errors
+from napari_blindsound.inference.destination import deviation_place, output_errors
 from napari_blindsound.inference.reading import check_channels
 from napari_blindsound.inference.store import write
 from napari_blindsound.quality.estimate import estimated_gain
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from napari_blindsound.images.volume import Volume
     from napari_blindsound.inference.denoiser import Denoiser
     from napari_blindsound.inference.store import WriteEvent
+    from napari_blindsound.inference.tiling import TileOperator
     from napari_blindsound.quality.preflight import Glance
     from napari_blindsound.training.events import Progress
 
@@ -137,6 +138,7 @@ class _Run:
     def events(self) -> Iterator[RowEvent]:
         folder = self.config.output
         self.config.recipe.config()
+        self.config.check_uncertainty()
         with output_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         report = Report(folder)
@@ -197,7 +199,9 @@ class _Run:
         source = fingerprint(image)
         model = self.config.training_key if shared is None else shared.revision
         stamp = digest([source, model, self.config.result_key])
-        if self._is_made(row.result, stamp):
+        # All, so that each is refused that may not be replaced.
+        made = [self._is_made(place, stamp) for place in self._places(row.result)]
+        if all(made):
             path = row.result
             yield row.event("skipped", 1.0, message="already done", path=path)
             return
@@ -210,6 +214,7 @@ class _Run:
             denoiser = yield from self._own_model(row, volume, source)
         if denoiser is not None:
             check_channels(denoiser, volume)
+            self.config.check_uncertainty(denoiser)
             row.quality = _quality(denoiser, volume)
             yield from self._denoised(row, volume, denoiser, stamp)
 
@@ -232,6 +237,12 @@ class _Run:
             f"of the image: choose another folder, or ask to overwrite it"
         )
         raise OutputExistsError(msg)
+
+    def _places(self, result: Path) -> list[Path]:
+        """Of a result, and of its deviation where that is wanted."""
+        if not self.config.uncertainty:
+            return [result]
+        return [result, deviation_place(result)]
 
     def _own_model(
         self, row: _Row, volume: Volume, source: str
@@ -258,20 +269,26 @@ class _Run:
         if self.command is not None:
             provenance["command"] = self.command
         yield row.event("denoising")
-        for told in self._written(volume, denoiser, row.result, provenance):
-            if told.stopped:
-                yield row.event("stopped", message=GOES_ON)
-            elif told.path is not None:
-                said = f"{told.clipped} pixels were clipped" if told.clipped else ""
-                yield row.event("done", 1.0, message=said, path=told.path)
-            else:
-                fraction = told.done / told.total
+        said, places = "", self._places(row.result)
+        for number, place in enumerate(places):
+            if self._is_made(place, stamp):
+                continue
+            operator = denoiser.deviation() if number else denoiser
+            assert operator is not None
+            for told in self._written(volume, operator, place, provenance):
+                if told.stopped:
+                    yield row.event("stopped", message=GOES_ON)
+                    return
+                if told.clipped:
+                    said = f"{told.clipped} pixels were clipped"
+                fraction = (number + told.done / told.total) / len(places)
                 yield row.event("denoising", fraction, told.seconds_left)
+        yield row.event("done", 1.0, message=said, path=row.result)
 
     def _written(
         self,
         volume: Volume,
-        denoiser: Denoiser,
+        denoiser: TileOperator,
         result: Path,
         provenance: Mapping[str, str],
     ) -> Iterator[WriteEvent]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +25,9 @@ from napari_blindsound.cli.options import (
 )
 from napari_blindsound.cli.places import result_places
 from napari_blindsound.cli.progress import Meter
+from napari_blindsound.inference.deviation import meaning
 from napari_blindsound.inference.reading import check_channels
+from napari_blindsound.inference.resume import awaits_deviation
 from napari_blindsound.wording import duration
 
 if TYPE_CHECKING:
@@ -37,6 +40,19 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 _MEAN_KEPT = 0.02  # a larger change of the mean is a sign of too little training
+
+
+@dataclass(frozen=True)
+class Written:
+    """How the writing of a result ended, or of its deviation, with words on that."""
+
+    event: WriteEvent
+    deviation: str = ""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was interrupted."""
+        return self.event.stopped
 
 
 def denoise(
@@ -92,9 +108,10 @@ def denoise_job(job: Job, console: Console, *, resume: bool = False) -> int:
         Exit code.
     """
     volumes = job.volumes()
-    places = result_places(volumes, job)
+    places = result_places(volumes, job, resume=resume)
     assert job.model_in is not None
     denoiser = load(job.model_in, job.recipe.train.device)
+    job.check_uncertainty(denoiser)
     for volume in volumes:
         check_channels(denoiser, volume)
     denoiser, job = job.estimated(denoiser), job.settled(denoiser)
@@ -113,53 +130,79 @@ def apply(
     console: Console,
     *,
     resume: bool = False,
-) -> list[WriteEvent]:
+) -> list[Written]:
     """Denoise images to disk, until done or interrupted.
 
     Returns
     -------
-    list of WriteEvent
-        The last one of each image begun.
+    list of Written
+        What became of each result begun.
     """
-    last: list[WriteEvent] = []
+    last: list[Written] = []
     with stoppable("denoising; --resume continues it") as stop:
         for volume, place in zip(volumes, places, strict=True):
-            events = job.write(denoiser, volume, place, stop=stop, resume=resume)
-            title = "denoising" if len(volumes) == 1 else f"denoising {volume.name}"
-            with Meter(title, quiet=console.quiet) as meter:
-                for event in events:
-                    meter.show(event.done / event.total, _note(event))
-            last.append(event)
-            if event.stopped:
-                break
+            name = "" if len(volumes) == 1 else f" {volume.name}"
+            works = {"denoising": job.write}
+            if job.uncertainty:
+                works["uncertainty of"] = job.write_deviation
+                if resume and awaits_deviation(place):
+                    del works["denoising"]
+            for title, work in works.items():
+                events = work(denoiser, volume, place, stop=stop, resume=resume)
+                with Meter(f"{title}{name}", quiet=console.quiet) as meter:
+                    for event in events:
+                        meter.show(event.done / event.total, _note(event))
+                is_result = title == "denoising"
+                last.append(Written(event, "" if is_result else meaning(denoiser)))
+                if event.stopped:
+                    return last
     return last
 
 
-def as_data(written: Sequence[WriteEvent]) -> dict[str, Any]:
+def as_data(written: Sequence[Written]) -> dict[str, Any]:
     """Results of :func:`apply` as plain data."""
-    return {
+    done = [one for one in written if one.event.path is not None]
+    data: dict[str, Any] = {
         "ended": "stopped" if written[-1].stopped else "done",
         "outputs": [
             {
-                "path": str(event.path.absolute()),
-                "seconds": round(event.seconds, 3),
-                "pixels": event.total,
-                "clipped": event.clipped,
-                "mean_in": event.mean_in,
-                "mean_out": event.mean_out,
+                **_data(one.event),
+                "clipped": one.event.clipped,
+                "mean_in": one.event.mean_in,
+                "mean_out": one.event.mean_out,
             }
-            for event in written
-            if event.path is not None
+            for one in done
+            if not one.deviation
         ],
+    }
+    deviations = [
+        {**_data(one.event), "mean": one.event.mean_out, "meaning": one.deviation}
+        for one in done
+        if one.deviation
+    ]
+    return data | ({"deviations": deviations} if deviations else {})
+
+
+def _data(event: WriteEvent) -> dict[str, Any]:
+    return {
+        "path": str(event.path.absolute()) if event.path else None,
+        "seconds": round(event.seconds, 3),
+        "pixels": event.total,
     }
 
 
-def as_lines(written: Sequence[WriteEvent]) -> list[str]:
+def as_lines(written: Sequence[Written]) -> list[str]:
     """Results of :func:`apply` in words."""
     lines = []
-    for event in written:
+    for one in written:
+        event = one.event
         if event.path is None:
             lines.append("interrupted; give the command again with --resume")
+            continue
+        if one.deviation:
+            mean = "" if event.mean_out is None else f"{event.mean_out:.3g} counts"
+            found = {"mean": mean, "meaning": one.deviation}
+            lines += [f"standard deviation {event.path}", *table(found)]
             continue
         rate = event.total / max(event.seconds, 1e-9) / 1e6
         lines.append(f"denoised {event.path}")

@@ -125,6 +125,7 @@ def _config(
         dtype=result.dtype,
         overwrite=result.overwrite,
         turns=result.turns,
+        uncertainty=result.uncertainty,
         estimate=training.estimate,
         blend=training.blend,
         axes=image.axes,

@@ -64,6 +64,7 @@ def of_run(
         dtype=result.dtype,
         overwrite=result.overwrite,
         turns=result.turns,
+        uncertainty=result.uncertainty,
     )
 
 
@@ -95,6 +96,7 @@ def of_denoise(
         estimate=applied.estimate,
         blend=applied.blend,
         turns=result.turns,
+        uncertainty=result.uncertainty,
         dtype=result.dtype,
         overwrite=result.overwrite,
     )

@@ -156,9 +156,10 @@ def run_job(
     resume: bool = False,
 ) -> int:
     """Do a job that trains a model and applies it, and return the exit code."""
+    job.check_uncertainty()
     volumes = job.volumes()
     parts = job.training_volumes(volumes)
-    where = places.result_places(volumes, job)
+    where = places.result_places(volumes, job, resume=resume)
     model = Path(job.model_out) if job.model_out else None
     if model:
         places.check_file(model, "the model", overwrite=job.overwrite)

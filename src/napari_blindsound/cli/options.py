@@ -85,12 +85,17 @@ class ResultOptions:
     dtype
         Pixels of the result: float32, or the source's own type, to which values are
         rounded and clipped.
+    uncertainty
+        Write the standard deviation of each pixel, too, beside the result, with
+        _deviation in its name: 68 % of the clean pixels lie within it. Only for methods
+        that know it (see: blindsound methods).
     overwrite
         Replace what lies at the place of a result, once the new one is complete.
     """
 
     turns: Annotated[bool, FLAG] = False
     dtype: Literal["float32", "source"] = "float32"
+    uncertainty: Annotated[bool, FLAG] = False
     overwrite: Annotated[bool, FLAG] = False
 
 

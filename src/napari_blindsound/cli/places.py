@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from napari_blindsound.errors import OutputError, OutputExistsError
 from napari_blindsound.inference.denoiser import SUFFIX
-from napari_blindsound.inference.destination import Destination
+from napari_blindsound.inference.destination import Destination, deviation_place
+from napari_blindsound.inference.resume import awaits_deviation
 from napari_blindsound.wording import file_name
 
 if TYPE_CHECKING:
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 _IMAGES = (".zarr", ".tif", ".tiff")
 
 
-def result_places(volumes: Sequence[Volume], job: Job) -> list[Path]:
-    """Decide on a path for each image's result.
+def result_places(
+    volumes: Sequence[Volume], job: Job, *, resume: bool = False
+) -> list[Path]:
+    """Decide on a path for each image's result, and check it.
 
     One image is written to the job's output, several into that folder, each under its
-    own name.
+    own name. With `resume`, results are not checked that only lack their deviation.
 
     Raises
     ------
@@ -32,11 +35,18 @@ def result_places(volumes: Sequence[Volume], job: Job) -> list[Path]:
         If a result could not be written there, as far as can be known now.
     """
     places = _places(volumes, Path(job.output or ""))
-    needed = sum(
-        _bytes(volume, place, job)
+    written = [
+        (volume, place, job.dtype)
         for volume, place in zip(volumes, places, strict=True)
-    )
-    for place in places:
+        if not (resume and job.uncertainty and awaits_deviation(place))
+    ]
+    if job.uncertainty:
+        written += [
+            (volume, deviation_place(place), "float32")
+            for volume, place in zip(volumes, places, strict=True)
+        ]
+    needed = sum(_bytes(*one) for one in written)
+    for _, place, _ in written:
         for volume in volumes:
             destination = Destination(place, overwrite=job.overwrite)
             destination.check(volume, needed=needed)
@@ -86,9 +96,9 @@ def _places(volumes: Sequence[Volume], output: Path) -> list[Path]:
     return places
 
 
-def _bytes(volume: Volume, place: Path, job: Job) -> int:
+def _bytes(volume: Volume, place: Path, dtype: str) -> int:
     """What a result takes at least."""
-    width = 4 if job.dtype == "float32" else volume.dtype.itemsize
+    width = 4 if dtype == "float32" else volume.dtype.itemsize
     size = volume.nbytes // volume.dtype.itemsize * width
     # A pyramid adds a third, and compression takes off up to half.
     return size * 2 // 3 if place.suffix.lower() == ".zarr" else size

@@ -245,6 +245,14 @@ class Destination:
         _remove(old)
 
 
+def deviation_place(result: Path) -> Path:
+    """Where the standard deviation of a result lies: beside it, ``_deviation``."""
+    name = result.with_suffix("").name
+    end = ".ome" if name.lower().endswith(".ome") else ""
+    stem, end = name[: len(name) - len(end)], result.name[len(name) - len(end) :]
+    return result.with_name(f"{stem}_deviation{end}")
+
+
 @contextmanager
 def output_errors(path: Path, *, is_kept: bool = False) -> Iterator[None]:
     """Turn what the system says about a failed write into a sentence with a remedy.

@@ -35,6 +35,9 @@ WITHIN = 0.68, 0.95
 """Shares of the pixels that the two bands are meant to cover."""
 
 _LEAST = 1e-12
+_NOT_CALIBRATED = (
+    "the standard deviation that the network says, which was not calibrated"
+)
 
 
 def knows_deviation(
@@ -220,6 +223,8 @@ class Deviation:
     Without a calibration it is what the network says.
     """
 
+    is_deviation = True
+
     def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser = denoiser
         uncertainty = denoiser.uncertainty
@@ -265,7 +270,8 @@ class Deviation:
     def provenance(self) -> dict[str, Any]:
         """The denoiser's, and what the numbers mean."""
         found = self.denoiser.uncertainty
-        told = {"words": NOT_CALIBRATED} if found is None else found.to_json()
+        told = {} if found is None else found.to_json()
+        told["words"] = meaning(self.denoiser)
         return {**self.denoiser.provenance, "deviation": told}
 
     def __call__(self, noisy: NDArray[Any]) -> NDArray[np.float32]:
@@ -295,6 +301,7 @@ class Deviation:
         return deviation * self._scale
 
 
-NOT_CALIBRATED = (
-    "the standard deviation that the network says, which was not calibrated"
-)
+def meaning(denoiser: Denoiser) -> str:
+    """What the deviations of a model mean, in words."""
+    found = denoiser.uncertainty
+    return _NOT_CALIBRATED if found is None else found.words

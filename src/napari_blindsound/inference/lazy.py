@@ -22,7 +22,7 @@ from dask.delayed import delayed
 
 from napari_blindsound.images.array import read_region
 from napari_blindsound.inference.reading import check_channels
-from napari_blindsound.inference.tiling import denoise_region, even
+from napari_blindsound.inference.tiling import denoise_region, even, is_deviation
 
 if TYPE_CHECKING:
     from napari_blindsound.images.volume import Region, Volume
@@ -54,6 +54,10 @@ class _Level:
     def pixels(self, region: Region) -> npt.NDArray[np.float32]:
         if self.number == 0:
             return denoise_region(self.denoiser, self.volume, region)
+        if is_deviation(self.denoiser):
+            # Nothing in the source says how far a result is off.
+            shape = [span.stop - span.start for span in region]
+            return np.full(shape, np.nan, np.float32)
         coarse = read_region(self.volume.levels[self.number], region)
         return coarse.astype(np.float32, copy=False)
 
@@ -64,8 +68,8 @@ def lazy(
     """Denoised image as dask arrays, one per pyramid level, computed on demand.
 
     Level 0 is denoised block by block. The coarser levels are those of the source, as
-    they are: noisy, but binned, which is a denoiser of its own and costs nothing. A
-    source without a pyramid gives level 0 alone.
+    they are: noisy, but binned, which is a denoiser of its own and costs nothing;
+    those of a `Deviation` are NaN. A source without a pyramid gives level 0 alone.
 
     Parameters
     ----------

@@ -25,11 +25,11 @@ from napari_blindsound.inference.progressive_level import (
     DenoisedLevels,
     ProgressiveLevel,
 )
-from napari_blindsound.inference.pyramid import halved_often, with_pyramid
+from napari_blindsound.inference.pyramid import halved_often, unknown, with_pyramid
 from napari_blindsound.inference.reader import Reader
 from napari_blindsound.inference.reading import check_channels, read_padded
 from napari_blindsound.inference.recent import Recent
-from napari_blindsound.inference.tiling import Tiler
+from napari_blindsound.inference.tiling import Tiler, is_deviation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,6 +61,7 @@ class Progressive:
     Parameters
     ----------
     denoiser : TileOperator
+        Where it is a `Deviation`, NaN is shown until there is more to see.
     volume : Volume
         The noisy image. Without a pyramid, and larger than 2048 pixels a side, it is
         given one, of means.
@@ -119,8 +120,10 @@ class Progressive:
         self._side = math.ceil(tile / denoiser.stride) * denoiser.stride
         self._tiles: Recent[Pixels] = Recent(memory)
         self._reader = Reader(patience, self._tell_late) if patience else None
+        # A noisy pixel is a first guess at a clean one, not at how far that is off.
+        shown = unknown(self.volume) if is_deviation(denoiser) else self.volume
         self._patchworks = patchworks(
-            self.volume, self._side, self._tiles, self._report, self._reader
+            shown, self._side, self._tiles, self._report, self._reader
         )
         self.levels = [ProgressiveLevel(p, self._denoised) for p in self._patchworks]
         self.denoised = DenoisedLevels(self.levels)

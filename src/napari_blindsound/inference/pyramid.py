@@ -55,6 +55,31 @@ class Halved(LazyArray):
         return np.moveaxis(_half(pixels), (-2, -1), ends)
 
 
+class Unknown(LazyArray):
+    """NaN everywhere: what is shown of an image that nobody has computed yet.
+
+    Parameters
+    ----------
+    like : ArrayLike
+        Whose shape it has.
+    """
+
+    def __init__(self, like: ArrayLike) -> None:
+        shape = tuple(int(size) for size in like.shape)
+        super().__init__(shape, np.float32, shape)
+
+    def read(self, region: Region) -> npt.NDArray[Any]:
+        """NaN, of the shape of a region."""
+        shape = [part.stop - part.start for part in region]
+        return np.full(shape, np.nan, np.float32)
+
+
+def unknown(volume: Volume) -> Volume:
+    """An image with the same levels, all of them NaN."""
+    levels = tuple(Unknown(level) for level in volume.levels)
+    return replace(volume, levels=levels, source=None)
+
+
 def with_pyramid(volume: Volume) -> Volume:
     """An image with as many levels as a viewer needs, the new ones means of the last.
 

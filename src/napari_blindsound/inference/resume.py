@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_blindsound.errors import OutputError
-from napari_blindsound.inference.destination import Destination
+from napari_blindsound.inference.destination import Destination, deviation_place
 from napari_blindsound.inference.ledger import read
 from napari_blindsound.inference.lock import is_locked
 
@@ -74,6 +74,11 @@ def resumable(dest: Path | str) -> Resumable | None:
     header = contents.header
     revision = str(header.run.get("revision", ""))
     return Resumable(destination.path, done, header.total, header.source, revision)
+
+
+def awaits_deviation(result: Path) -> bool:
+    """Whether a result is complete and its deviation was stopped on the way."""
+    return result.exists() and resumable(deviation_place(result)) is not None
 
 
 def leftover(destination: Destination) -> Contents | None:

@@ -32,6 +32,7 @@ from napari_blindsound.inference.pipeline import Pipeline, Sink
 from napari_blindsound.inference.reading import check_channels
 from napari_blindsound.inference.resume import check_same, leftover
 from napari_blindsound.inference.shards import Shards, output_order
+from napari_blindsound.inference.tiling import is_deviation
 
 if TYPE_CHECKING:
     import threading
@@ -128,7 +129,8 @@ def write(
         .ome.tiff or .tiff (OME-TIFF). Axes come in the order TCZYX; scale, units,
         channel names and, in OME-Zarr, display settings are the source's.
     config : WriteConfig
-        How the result is stored.
+        How the result is stored. Standard deviations are float32 whatever it says:
+        rounded they are of no use.
     stop : threading.Event, optional
         Set it to end the work at the next tile; what is finished is kept.
     provenance : mapping, optional
@@ -155,7 +157,8 @@ def write(
     """
     check_channels(denoiser, volume)
     destination = Destination(Path(dest), overwrite=config.overwrite)
-    dtype = np.dtype(np.float32) if config.dtype == "float32" else volume.dtype
+    is_float = config.dtype == "float32" or is_deviation(denoiser)
+    dtype = np.dtype(np.float32) if is_float else volume.dtype
     size = math.prod(volume.shape) * dtype.itemsize
     # The pyramid adds a third to an OME-Zarr, and compression takes off up to half.
     needed = size if destination.format == "OME-TIFF" else size * 4 // 3 // 2

@@ -74,6 +74,11 @@ class TileOperator(Protocol):
         """Denoise (N, C, h + 2 halo, w + 2 halo) to (N, C, h, w), counts to counts."""
 
 
+def is_deviation(operator: TileOperator) -> bool:
+    """Whether it returns standard deviations: no estimates of what it is given."""
+    return bool(getattr(operator, "is_deviation", False))
+
+
 def even(size: int, room: int, stride: int) -> int:
     """Largest step, a multiple of `stride` within `room`, that cuts `size` evenly.
 
