@@ -238,7 +238,9 @@ class Training:
         stop_after: int | None,
         one_thread_after: int | None,
     ) -> Trainer:
-        config, train = self.recipe.config(), self.recipe.train
+        # One configuration for all networks, as a model has one.
+        config = self.recipe.config().suited(self.preprocessing.region())
+        train = self.recipe.train
         networks = 1 if self.recipe.channels == "joint" else self.images[0].n_channels
         if train.seconds is not None:
             train = train.model_copy(update={"seconds": train.seconds / networks})
