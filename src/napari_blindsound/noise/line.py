@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 DRAWS = 400
 _QUANTILES = (*(i / 16 for i in range(16)), 31 / 32, 63 / 64, 127 / 128)
 _FEWEST, _FEWEST_THIRD = 300, 100
-_MOST_DARK, _MOST_BRIGHT = 0.005, 0.002
+# The third power feels what is cut off most, and it matters in the dark.
+_MOST_DARK, _MOST_BRIGHT = 0.0005, 0.002
 _FOR_QUANTILES = 100_000
 _ITERATIONS, _STEPS = 8, 4
 _HUBER = 2.5

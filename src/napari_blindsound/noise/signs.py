@@ -21,7 +21,8 @@ _TIMES, _BESIDE = 3.0, 4
 _CLIPPED = 0.01
 _ENOUGH_A_LEVEL = 20
 _WIDEST = 1 << 20
-_COUNTING = 3.0
+_COUNTING, _SAME = 3.0, 0.4
+_ZEROS = 5e-4
 
 
 class Histogram(NamedTuple):
@@ -46,15 +47,22 @@ class Histogram(NamedTuple):
     signs: tuple[str, ...]
 
 
-def histogram(tiles: Sequence[NDArray[Any]]) -> Histogram:
-    """Look at all pixels of arrays of one channel, of any real dtypes."""
+def histogram(tiles: Sequence[NDArray[Any]], gain: float) -> Histogram:
+    """Look at all pixels of arrays of one channel, of any real dtypes.
+
+    ``gain`` is a first estimate of the counts a photon.
+    """
     values, numbers = _levels(tiles)
     total = int(numbers.sum())
     step = _step(values, numbers)
     top = _is_cut(numbers[::-1])
-    # A camera without read noise has many pixels at its offset, but not below it.
-    ends_there = values[0] == 0 or step == 0
-    bottom = ends_there and _is_cut(numbers) and not _is_counting(values, numbers)
+    if values[0] == 0:
+        # Nobody knows which zeros were below it, unless they are those of photons.
+        is_counting = abs(gain - step) < _SAME * step and _is_poisson(values, numbers)
+        bottom = not is_counting and len(values) > 1 and numbers[0] > _ZEROS * total
+    else:
+        # A camera without read noise has many pixels at its offset, but none below.
+        bottom = step == 0 and _is_cut(numbers)
     dark = float(numbers[0] / total) if bottom else 0.0
     bright = float(numbers[-1] / total) if top else 0.0
     signs = []
@@ -117,12 +125,12 @@ def _is_cut(numbers: NDArray[np.int64]) -> bool:
     return bool(numbers[0] > _TIMES * numbers[1 : 1 + _BESIDE].mean())
 
 
-def _is_counting(values: NDArray[np.float64], numbers: NDArray[np.int64]) -> bool:
-    """Whether many zeros are those of a detector that counts single photons.
+def _is_poisson(values: NDArray[np.float64], numbers: NDArray[np.int64]) -> bool:
+    """Whether the zeros are as many as where single photons are counted.
 
     For Poisson numbers ``2 n0 n2 / n1^2`` is one; cut-off noise has far more zeros.
     """
-    if len(values) < 3 or values[0] != 0:
+    if len(values) < 3:
         return False
     steps = np.diff(values[:3])
     if steps[0] != steps[1]:
