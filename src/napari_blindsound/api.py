@@ -92,7 +92,7 @@ def train(
         for event in training.run(stop):
             if on_event is not None:
                 on_event(event)
-        return training.denoiser()
+        return training.result()
     finally:
         training.close()
 

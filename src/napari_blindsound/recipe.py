@@ -19,6 +19,7 @@ from napari_blindsound.errors import ModelError, RecipeError
 from napari_blindsound.inference.denoiser import Denoiser
 from napari_blindsound.networks.device import pick_device
 from napari_blindsound.networks.weights import seeded
+from napari_blindsound.quality.uncertainty import calibrated
 from napari_blindsound.training.checkpoint import (
     load_tensors,
     prefixed,
@@ -30,6 +31,7 @@ from napari_blindsound.training.judge import Judge
 from napari_blindsound.training.preprocessing import Preprocessing
 from napari_blindsound.training.sampling import CACHE_BYTES, PatchSampler
 from napari_blindsound.training.several import in_turns, seconds
+from napari_blindsound.training.threads import fixed
 from napari_blindsound.training.trainer import TrainConfig, Trainer
 
 if TYPE_CHECKING:
@@ -161,6 +163,14 @@ class Training:
             device=self.recipe.train.device,
             provenance=self._provenance(),
         )
+
+    def result(self) -> Denoiser:
+        """As :meth:`denoiser`, with deviations that were compared with the images.
+
+        Where the method knows deviations, that takes a second or two.
+        """
+        with fixed(self.recipe.train.threads):
+            return calibrated(self.denoiser(), self.images, seed=self.recipe.train.seed)
 
     def save(self, path: Path | str) -> Path:
         """Write a checkpoint to :meth:`restore` from.

@@ -129,7 +129,7 @@ class Place:
             if stop.is_set() and training.reason == "stopped":
                 _keep(training, checkpoint)
                 return None
-            model = training.denoiser()
+            model = training.result()
         finally:
             training.close()
         model.provenance[KEY] = self._origin

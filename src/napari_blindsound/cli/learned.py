@@ -174,7 +174,7 @@ def learn(
         with stoppable("training") as stop:
             events = _kept(training, training.run(stop), checkpoint, console)
             terms, words = _shown(events, console)
-        denoiser = job.estimated(training.denoiser())
+        denoiser = job.estimated(training.result())
     finally:
         training.close()
     return Learned(denoiser, stop.is_set(), terms, words)
