@@ -21,6 +21,7 @@ from napari_blindsound.networks.device import pick_device
 from napari_blindsound.recipe import Training
 from napari_blindsound.training.events import Progress
 from napari_blindsound.training.sampling import CACHE_BYTES
+from napari_blindsound.training.stopping import SHARE
 from napari_blindsound.training.threads import fixed
 
 if TYPE_CHECKING:
@@ -66,9 +67,19 @@ class Pace:
     memory: int
     networks: int = 1
 
-    def steps_for(self, seconds: float) -> int:
-        """Steps of each network for a training of so many seconds, at least one."""
-        return max(1, round(self.steps_per_second * seconds / self.networks))
+    def steps_for(self, seconds: float, *, judged: bool = False) -> int:
+        """Steps of each network for a training of so many seconds, at least one.
+
+        Parameters
+        ----------
+        seconds : float
+            For all networks together.
+        judged : bool
+            Whether the training judges itself, which takes its share of the time.
+        """
+        share = SHARE if judged else 0.0
+        steps = self.steps_per_second * seconds / (1 + share)
+        return max(1, round(steps / self.networks))
 
 
 def measure_pace(

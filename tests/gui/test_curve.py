@@ -94,8 +94,23 @@ def test_quality_has_an_axis_of_its_own(curve, qtbot):
     right = curve._plot.item.getAxis("right")
     assert right.isVisible()
     assert not right.logMode
+    # Ranges follow when it is painted.
+    qtbot.waitUntil(lambda: curve._plot.second.viewRange()[1][1] >= 6, timeout=20000)
     low, high = curve._plot.second.viewRange()[1]
     assert low <= 3 < 6 <= high < 10
+
+
+def test_the_best_is_marked_until_there_is_a_better_one(curve, qtbot):
+    curve.add(10, 0.005, quality=3.0)
+    curve.mark_best(10, 3.0)
+    curve.add(20, 0.004, quality=6.0)
+    curve.mark_best(20, 6.0)
+    curve.mark_best(30, math.nan)
+    redrawn(qtbot, curve)
+    np.testing.assert_array_equal(curve._plot.best.getData(), [[20], [6]])
+    curve.clear()
+    steps, _ = curve._plot.best.getData()
+    assert steps is None or not len(steps)
 
 
 def test_it_is_drawn_four_times_a_second_at_most(curve, qtbot):

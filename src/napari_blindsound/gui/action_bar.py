@@ -97,8 +97,15 @@ class ActionBar(Bar):
         self.show_progress(state in (State.TRAINED, State.DONE))
         if self.session.can_go_on:
             self.say("stopped: continue, or apply what was learned")
+        elif state is State.TRAINED and self._is_converged:
+            self.say("trained until it no longer improved: apply it in step 4")
         elif state in words:
             self.say(words[state])
+
+    @property
+    def _is_converged(self) -> bool:
+        finished = self.session.finished
+        return finished is not None and finished.reason == "converged"
 
     def _on_progress(self, event: object) -> None:
         if not isinstance(event, Progress) or self.session.state is not State.TRAINING:

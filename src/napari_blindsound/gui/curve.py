@@ -94,11 +94,13 @@ class LossCurve(Themed):
         self._plot = _Plot()
         self.is_log = True
         self._loss, self._quality = Series(), Series()
+        self._best: tuple[float, float] | None = None
         self.setFixedHeight(_HEIGHT)
         self.setAccessibleName("loss by step")
         self.setToolTip(
             "Loss over the steps of the training: single steps and their running mean. "
-            "On the right, where it is known: estimated decibels gained"
+            "On the right, where it is known: estimated decibels gained, with a ring "
+            "at the best weights where the training looks for them"
         )
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
@@ -128,10 +130,17 @@ class LossCurve(Themed):
             self._quality.add(step, decibels)
             self._want_redraw()
 
+    def mark_best(self, step: int, decibels: float) -> None:
+        """Mark the step of the best weights, in place of one marked before."""
+        if math.isfinite(decibels):
+            self._best = (step, decibels)
+            self._want_redraw()
+
     def clear(self) -> None:
         """Forget all: another training begins."""
         self.is_log = True
         self._loss, self._quality = Series(), Series()
+        self._best = None
         self._timer.stop()
         self._redraw()
 
@@ -151,7 +160,12 @@ class LossCurve(Themed):
 
     def _redraw(self) -> None:
         self._drawn = time.monotonic()
-        self._plot.draw(self._loss.points(), self._quality.points(), log=self.is_log)
+        self._plot.draw(
+            self._loss.points(),
+            self._quality.points(),
+            self._best,
+            log=self.is_log,
+        )
 
     def recolor(self, colors: Colors) -> None:
         """Draw in other colors."""
@@ -185,6 +199,10 @@ class _Plot:
         self.second.setXLink(self.item)
         self.quality = pyqtgraph.PlotDataItem(antialias=True)
         self.second.addItem(self.quality)
+        self.best = pyqtgraph.PlotDataItem(
+            pen=None, symbol="o", symbolSize=9, symbolBrush=None
+        )
+        self.second.addItem(self.best)
         self.item.vb.sigResized.connect(self._follow)
         self.item.getAxis("bottom").setHeight(_X_HEIGHT)
         for name in ("left", "bottom", "right"):
@@ -194,19 +212,31 @@ class _Plot:
         self,
         loss: npt.NDArray[np.float64],
         quality: npt.NDArray[np.float64],
+        best: tuple[float, float] | None,
         *,
         log: bool,
     ) -> None:
-        """Show other values, (3, n) each, see :meth:`Series.points`."""
+        """Show other values.
+
+        Parameters
+        ----------
+        loss, quality : ndarray
+            (3, n), see :meth:`Series.points`.
+        best : tuple of float, or None
+            Step and quality to mark.
+        log : bool
+            Whether the axis of the loss is logarithmic.
+        """
         self.item.setLogMode(x=False, y=log)
         self.item.getAxis("right").setLogMode(y=False)
-        ticks = None
+        ticks: list[list[tuple[float, str]]] | None = None if loss.size else []
         if log and loss.size:
             ticks = [_log_ticks(loss[1].min(), loss[1].max())]
         self.item.getAxis("left").setTicks(ticks)
         self.points.setData(loss[0], loss[1])
         self.line.setData(loss[0], _smoothed(loss[2], log=log))
         self.quality.setData(quality[0], _smoothed(quality[2], log=False))
+        self.best.setData(*([value] for value in best) if best else ([], []))
         self.item.showAxis("right", show=quality.shape[1] > 0)
 
     def recolor(
@@ -219,6 +249,7 @@ class _Plot:
         self.points.setSymbolBrush(faint)
         self.line.setPen(self._pg.mkPen(line, width=2))
         self.quality.setPen(self._pg.mkPen(quality, width=2))
+        self.best.setSymbolPen(self._pg.mkPen(quality, width=2))
         labels = {
             "left": ("loss", line),
             "right": ("dB", quality),

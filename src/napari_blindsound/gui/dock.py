@@ -144,10 +144,8 @@ class DenoiseDock(ClosingDock):
         is_settled = state is State.READY and not self._is_choosing()
         if state is State.TRAINING or is_settled:
             self.open(self.train)
-        elif state is State.TRAINED and before is State.TRAINING:
-            training = self.session.training
-            if training is not None and training.reason == "done":
-                self.open(self.apply)
+        elif before is State.TRAINING and self.session.is_trained_out:
+            self.open(self.apply)
 
     def _is_choosing(self) -> bool:
         """Whether the user has the hand on step 1."""

@@ -182,16 +182,17 @@ def watched(
 
     Yields
     ------
-    Progress, Finished, Preview, Quality, Trained
-        `Trained` last.
+    Progress, Judged, Finished, Preview, Quality, Trained
+        `Trained` last; no `Quality` where the training judges itself.
     """
-    clock, judge, news = _Clock(controls), _Judge(training), _News()
+    clock, news = _Clock(controls), _News()
+    judge = _Judge(training) if training.recipe.train.ending == "last" else None
     beside: Beside[Preview | Quality] = Beside(_free_cores(training.recipe))
     try:
         for event in training.run(stop):
             if beside.is_free and clock.is_due():
                 beside.do(clock.preview, data, training.denoiser())
-            elif beside.is_free and judge.is_due():
+            elif judge and beside.is_free and judge.is_due():
                 beside.do(judge.quality, training.denoiser(), event.step)
             seen = list(beside.done())
             yield from seen
@@ -200,8 +201,8 @@ def watched(
                 if controls.wait(0.1) and beside.is_free:
                     beside.do(clock.preview, data, training.denoiser())
                 yield from beside.done()
-        denoiser = training.denoiser()
-        if event.step:
+        denoiser = training.result()
+        if judge and event.step:
             yield judge.quality(denoiser, event.step)
         yield Trained(denoiser)
     finally:

@@ -56,7 +56,7 @@ class Plan:
 
         steps = int(self.amount) if self.unit == "steps" else None
         if self.unit == "seconds" and pace is not None:
-            steps = pace.steps_for(self.amount)
+            steps = pace.steps_for(self.amount, judged=self.ending != "last")
         recipe = Recipe(
             method=self.method,
             preset=self.preset,

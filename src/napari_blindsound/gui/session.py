@@ -20,6 +20,7 @@ from napari_blindsound.gui.plan import Plan
 from napari_blindsound.gui.preferences import Preferences, preferences
 from napari_blindsound.gui.work import Checked
 from napari_blindsound.gui.workers import Workers
+from napari_blindsound.training.events import Finished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -69,7 +70,7 @@ class Session:
     Attributes
     ----------
     events : Events
-        ``changed`` after anything below has; ``progressed`` with each `Progress` of a
+        ``changed`` after anything below has; ``progressed`` with each event of a
         training, ``previewed`` with a `Preview`, ``written`` with a `WriteEvent`,
         ``applied`` with the path of a complete result, ``failed`` with a `Failure` or
         None when it is over, ``said`` with a word on what goes on.
@@ -86,6 +87,8 @@ class Session:
     blend : float or None
         Weight of the second of the method's two ends; None for its best estimate.
     failure : Failure or None
+    finished : Finished or None
+        How the training ended, once it has.
     methods : mapping of str to type of Method
         By name; empty until they have been imported, which takes seconds.
     devices : sequence of str
@@ -106,6 +109,7 @@ class Session:
         self.blend: float | None = None
         self.failure: Failure | None = None
         self.training: Training | None = None
+        self.finished: Finished | None = None
         self.device_name = ""
         self._learned_from: Data | None = None
         self._earlier: tuple[Recipe | None, Data | None] = None, None
@@ -136,6 +140,11 @@ class Session:
         training = self.training
         return training is not None and training.reason == "stopped"
 
+    @property
+    def is_trained_out(self) -> bool:
+        """Whether a training came to its end, be it early."""
+        return self.finished is not None and self.finished.reason != "stopped"
+
     def choose(self, data: Data | None) -> None:
         """Take other data; the model learned so far stays, and can be applied to it."""
         self._refuse_while_busy()
@@ -164,9 +173,10 @@ class Session:
         """Choose how to train next time."""
         if plan == self.plan:
             return
-        same = replace(plan, unit=self.plan.unit, amount=self.plan.amount) == self.plan
+        old = self.plan
+        as_long = replace(plan, unit=old.unit, amount=old.amount, ending=old.ending)
         self.plan = plan
-        if not same:
+        if as_long != old:
             self.pace = None
         self.events.changed.emit()
 
@@ -202,6 +212,7 @@ class Session:
         if self.state is State.PAUSED:
             self._to(State.TRAINING)
         elif self.can_go_on and self.data is not None and self.training is not None:
+            self.finished = None
             self._to(State.TRAINING)
             task = partial(live.watched, self.data, self.training, self.controls)
             self._run("main", task, self._on_trained, "train")
@@ -221,7 +232,7 @@ class Session:
     def _untrained(self) -> None:
         if self.training is not None:
             self.training.close()
-        self.training = None
+        self.training = self.finished = None
         self.controls.pause.clear()
         if self.denoiser is not None:
             self._to(State.TRAINED)
@@ -351,6 +362,8 @@ class Session:
         elif isinstance(event, Trained):
             self._learned(event.denoiser)
         else:
+            if isinstance(event, Finished):
+                self.finished = event
             self.events.progressed.emit(event)
 
     def _learned(self, denoiser: Denoiser) -> None:
@@ -361,7 +374,7 @@ class Session:
             self.events.said.emit("stopped before anything was learned")
             return
         self.denoiser = denoiser
-        if training is not None and training.reason == "done":
+        if training is not None and self.is_trained_out:
             training.close()
         self.controls.pause.clear()
         self._to(State.TRAINED)

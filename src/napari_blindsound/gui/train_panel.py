@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, cast
 
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import (
+    QCheckBox,
     QDoubleSpinBox,
     QFormLayout,
     QHBoxLayout,
@@ -18,14 +18,12 @@ from qtpy.QtWidgets import (
 )
 
 from napari_blindsound.gui.combo import Combo
-from napari_blindsound.gui.curve import LossCurve
 from napari_blindsound.gui.fold import Fold
 from napari_blindsound.gui.form import ConfigForm
-from napari_blindsound.gui.live import Quality
+from napari_blindsound.gui.outcome import Outcome
 from napari_blindsound.gui.panel import Panel
 from napari_blindsound.gui.plan import DEFAULT_SECONDS
 from napari_blindsound.gui.view_controls import ViewControls
-from napari_blindsound.training.events import Progress
 
 if TYPE_CHECKING:
     from napari_blindsound.gui.session import Session
@@ -45,6 +43,8 @@ class TrainPanel(Panel):
 
     Attributes
     ----------
+    outcome : Outcome
+        Curve, gain and end of the training.
     seen : ViewControls
         How the preview is shown.
     """
@@ -56,19 +56,11 @@ class TrainPanel(Panel):
         super().__init__(session)
         self._build_choice()
         self._build_settings()
-        self.curve = LossCurve()
-        self.quality = QLabel()
-        self.quality.setWordWrap(True)
-        self.quality.setToolTip(
-            "By how much the error is lower than the noise, estimated without a clean "
-            "image (Stein's unbiased risk estimate). It assumes noise that is "
-            "independent from pixel to pixel."
-        )
-        self.body.addWidget(self.curve)
-        self.body.addWidget(self.quality)
+        self.outcome = Outcome(session)
+        self.curve, self.quality = self.outcome.curve, self.outcome.quality
+        self.body.addWidget(self.outcome)
         self.seen = ViewControls(session)
         self.body.addWidget(self.seen)
-        session.events.progressed.connect(self._on_progress)
         self._fill_methods()
         self.refresh()
 
@@ -79,24 +71,26 @@ class TrainPanel(Panel):
             self.session.methods.get(self.session.plan.method),
         )
         title = method.title if method else plan.method
-        return f"{title} · {plan.preset}"
+        words = (title, plan.preset, self.outcome.summary())
+        return " · ".join(word for word in words if word)
 
     def refresh(self) -> None:
         """Show the methods once they are known, and what fits the state."""
         if self._offered != list(self.session.methods):
             self._fill_methods()
         is_idle = not self.session.is_busy
-        for control in (self.method, self.preset, self.amount, self.unit):
+        choices = (self.method, self.preset, self.amount, self.unit, self.until)
+        for control in choices:
             control.setEnabled(is_idle and bool(self.session.methods))
         self.settings.setEnabled(is_idle)
         self._show_plan()
+        self.outcome.refresh()
         model = self.session.denoiser
         self.seen.show_ends(model.method if model is not None else self._method)
 
     def begin(self) -> None:
         """Forget the curve: another training begins."""
-        self.curve.clear()
-        self.quality.clear()
+        self.outcome.begin()
 
     def _build_choice(self) -> None:
         self.method, self.preset = Combo(), Combo()
@@ -113,6 +107,12 @@ class TrainPanel(Panel):
         self.unit.setToolTip("What the length of the training is counted in")
         for word, text in _UNITS.items():
             self.unit.addItem(text, word)
+        self.until = QCheckBox("or until it stops improving")
+        self.until.setToolTip(
+            "End as soon as more steps bring nothing, and keep the best weights. Some "
+            "pixels are left out of the training to judge it by; the length above is "
+            "then the most that it may take"
+        )
         for combo in (self.method, self.preset, self.unit):
             combo.setMinimumContentsLength(6)
         first, second = QHBoxLayout(), QHBoxLayout()
@@ -123,10 +123,12 @@ class TrainPanel(Panel):
         second.addWidget(self.unit, 2)
         self.body.addLayout(first)
         self.body.addLayout(second)
+        self.body.addWidget(self.until)
         self.method.currentIndexChanged.connect(self._on_method)
         self.preset.currentIndexChanged.connect(self._on_preset)
         self.amount.valueChanged.connect(self._on_length)
         self.unit.currentIndexChanged.connect(self._on_length)
+        self.until.toggled.connect(self._on_length)
 
     def _build_settings(self) -> None:
         self.seed, self.device = QSpinBox(), Combo()
@@ -235,6 +237,7 @@ class TrainPanel(Panel):
                 self.session.plan,
                 amount=self.amount.value(),
                 unit=cast("Literal['seconds', 'steps', 'preset']", unit),
+                ending="auto" if self.until.isChecked() else "last",
             )
         )
 
@@ -247,20 +250,15 @@ class TrainPanel(Panel):
             )
         )
 
-    def _on_progress(self, event: object) -> None:
-        if isinstance(event, Progress) and event.terms:
-            self.curve.add(event.step, event.loss)
-        elif isinstance(event, Quality) and math.isfinite(event.gain):
-            if event.gain <= 0:
-                self.quality.setText("not better than the noisy image yet")
-                return
-            self.curve.add_quality(event.step, event.gain)
-            self.quality.setText(f"estimated {event.gain:+.1f} dB by denoising")
-
     def _show_plan(self) -> None:
         """Follow a plan that was set from elsewhere, such as a remedy's button."""
         plan = self.session.plan
-        with QSignalBlocker(self.device), QSignalBlocker(self.seed):
+        with (
+            QSignalBlocker(self.device),
+            QSignalBlocker(self.seed),
+            QSignalBlocker(self.until),
+        ):
+            self.until.setChecked(plan.ending == "auto")
             if self.session.devices and self.device.count() == 1:
                 self.device.addItems(self.session.devices)
             if self.device.findText(plan.device) < 0:
