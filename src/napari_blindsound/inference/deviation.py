@@ -79,14 +79,14 @@ def check_deviation(
             kind.name for kind in available().values() if DEVIATION in kind.outputs
         ]
         msg = (
-            f"{method.title} does not say how uncertain its results are: do without "
-            f"the deviation, or train with method {' or '.join(known)}"
+            f"{method.title} does not say how uncertain its results are: leave the "
+            f"uncertainty out, or train with method {' or '.join(known)}"
         )
     else:
         meant = meant or method.outputs[0]
         msg = (
             f"the standard deviation is known of the estimate {meant}, not of "
-            f"{estimate}: choose {meant}, or do without the deviation"
+            f"{estimate}: choose {meant}, or leave the uncertainty out"
         )
     raise ModelError(msg)
 

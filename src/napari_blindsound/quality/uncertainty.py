@@ -38,9 +38,10 @@ _BINS, _FEWEST = 12, 400  # groups of pixels by predicted deviation; pixels in e
 _UNSEEN, _UNSEEN_ERROR = 1.35, 0.08
 # Without a look at the image: the squared errors are those of the simulation, times
 # this power of what the network says of them against those (0.3 to 0.6 there).
-_POWER, _POWER_ERROR = 0.5, 0.15
-_MOST = 4.0  # times the simulated square: more is no error of denoising
-_LEAST = {"repeats": 0.5, "residual": 1.0}  # lost detail only adds to the errors
+_POWER, _POWER_ERROR, _LEAST_ERROR = 0.45, 0.15, 0.1
+# Limits of that ratio. Lost detail only adds to the errors; and what was taken away
+# beyond the second number must be noise that was under-estimated.
+_LIMITS = {"repeats": (0.5, 1e4), "residual": (1.0, 9.0)}
 _SIGMAS = 2.0
 _GROUP_ERROR = 0.3  # of a group's logarithm of that ratio, before it is looked at
 _CORRELATED = 1.5  # errors of near pixels are alike: a mean over them is less certain
@@ -109,14 +110,15 @@ class _Factor(NamedTuple):
         Their ratio, and its standard error as a share of it.
     is_seen : bool
         Whether the image told most of it.
-    is_below : bool
-        Whether the image has surely less noise than was simulated.
+    is_below, is_above : bool
+        Whether the image surely has less noise than was simulated, or far more.
     """
 
     value: float
     error: float
     is_seen: bool
     is_below: bool
+    is_above: bool
 
 
 class _Channel(NamedTuple):
@@ -130,7 +132,7 @@ class _Channel(NamedTuple):
 def _channel(table: Table, observed: Observed) -> _Channel | None:
     """Combine shape and size; None where too little was simulated."""
     said, errors = table.simulated
-    if len(said) < _FEWEST or not table.square > 0:
+    if not (len(said) and table.square > 0):
         return None
     factor = _factor(table, observed)
     groups = _groups(said)
@@ -200,23 +202,26 @@ def _factor(table: Table, observed: Observed) -> _Factor:
     """What the image and the network tell, by their precision, in logarithms."""
     said = float((table.predicted**2).mean())
     simulated = float((table.simulated[1] ** 2).mean())
-    prior = _POWER * math.log(max(said / simulated, 1.0))
-    prior = min(prior, math.log(_MOST))
+    apart = math.log(max(said / simulated, 1.0))
+    prior = _POWER * apart
+    doubt = math.hypot(_LEAST_ERROR, _POWER_ERROR * apart)
     excess = float(table.excess.mean()) / table.square
     count = len(table.excess)
     spread = float(table.excess.std(ddof=1)) if count > 1 else math.inf
     spread /= math.sqrt(count) * table.square
     is_below = excess < -_SIGMAS * spread
     beyond, error = (1.0, 0.0) if observed == "repeats" else (_UNSEEN, _UNSEEN_ERROR)
-    level = min(max(1 + beyond * excess, _LEAST[observed]), _MOST)
-    error = max(math.hypot(beyond * spread / level, error), 1e-3)
-    weights = 1 / error**2, 1 / _POWER_ERROR**2
-    found = weights[0] * math.log(level) + weights[1] * prior
+    least, most = _LIMITS[observed]
+    seen = max(1 + beyond * excess, least)
+    error = max(math.hypot(beyond * spread / seen, error), 1e-3)
+    weights = 1 / error**2, 1 / doubt**2
+    found = weights[0] * math.log(min(seen, most)) + weights[1] * prior
     return _Factor(
         math.exp(found / sum(weights) / 2),
         1 / math.sqrt(sum(weights)) / 2,
-        error < _POWER_ERROR,
+        error < doubt,
         is_below,
+        seen > most,
     )
 
 
@@ -247,6 +252,11 @@ def _told(
         words += (
             "; less was taken away than the noise makes up, so that the noise seems "
             "over-estimated, and the deviations with it"
+        )
+    if any(one.factor.is_above for one in channels):
+        words += (
+            "; far more was taken away than the noise makes up: either it is under-"
+            "estimated, or most of the detail was lost, and errors may be larger yet"
         )
     return Uncertainty(
         tuple(one.band for one in channels),
