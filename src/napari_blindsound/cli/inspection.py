@@ -3,51 +3,99 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any
+from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from napari_blindsound.cli.messages import table
-from napari_blindsound.cli.options import CONSOLE, IMAGE, Console, ImageOptions
+from napari_blindsound.cli.options import (
+    CONSOLE,
+    FILES,
+    IMAGE,
+    OVERWRITE,
+    Console,
+    ImageOptions,
+)
 from napari_blindsound.job import Job
-from napari_blindsound.quality.advice import advice
+from napari_blindsound.quality.advice import advice, suited_method
+from napari_blindsound.quality.facts import map_lines
 from napari_blindsound.quality.preflight import glances
 from napari_blindsound.wording import file_name, size
 
 if TYPE_CHECKING:
     from napari_blindsound.images.volume import Volume
+    from napari_blindsound.quality.preflight import Glance
 
 _SYMBOLS = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm", "second": "s"}
 
 
 def inspect(
-    path: str, /, *, image: ImageOptions = IMAGE, console: Console = CONSOLE
+    path: str,
+    /,
+    *,
+    plot: Annotated[Path | None, Parameter(group=FILES)] = None,
+    overwrite: Annotated[bool, OVERWRITE] = False,
+    image: ImageOptions = IMAGE,
+    console: Console = CONSOLE,
 ) -> int:
     """Tell what an image is, how noisy it is, and what to do about it.
 
     Reads a small sample of the pixels, however large the image is, and estimates the
     camera's noise from it: variance = gain x (mean - offset) + read noise squared. One
-    photon adds `gain` counts.
+    photon adds `gain` counts. In brackets are 95 % intervals. What the data cannot tell
+    is called not known.
 
     Parameters
     ----------
     path
         Image file or folder.
+    plot
+        Picture of the noise to write (.png, .pdf or .svg): variance against mean with
+        error bars, and how neighboring pixels correlate.
+    overwrite
+        Replace the picture that is there.
     image, console
         Options.
     """
+    if plot is not None:
+        from napari_blindsound.quality.noise_picture import check_place, write_picture
+
+        check_place(plot, overwrite=overwrite)
     [volume] = Job(
         inputs=(path,), axes=image.axes, image=image.image, channel=image.channel
     ).volumes()
-    facts = _facts(volume)
-    lines = [volume.name, *table(facts)]
+    lines = [volume.name, *table(_facts(volume))]
     found = glances(volume)
     for glance in found:
-        lines += ["", f"Noise{glance.title}", *table(glance.as_rows())]
-    told = [*advice(volume, found), _next(volume, path)]
+        lines += ["", f"Noise{glance.title}", *table(glance.as_rows()), *_map(glance)]
+    told = [*_in_options(advice(volume, found)), suited_method(found)]
+    told.append(_next(volume, path))
     lines += ["", "Advice", *(f"  - {text}" for text in told)]
     channels = [glance.as_data() for glance in found]
     data = {"command": "inspect", **_data(volume), "noise": channels, "advice": told}
+    if plot is not None:
+        write_picture(found, plot, volume.name)
+        data["plot"] = str(plot)
     console.report(lines, data)
     return 0
+
+
+def _map(glance: Glance) -> list[str]:
+    """How neighbors correlate, as a square of numbers, where they do."""
+    lines = map_lines(glance.correlation)
+    heading = "  correlation with pixels 3 rows above to 3 below, 3 left to 3 right:"
+    return [heading, *(f"    {line}" for line in lines)] if lines else []
+
+
+def _in_options(told: list[str]) -> list[str]:
+    """Name the setting as it is given here."""
+    return [
+        text.replace("the setting region overrides", "--region overrides").replace(
+            "set region to 3x3", "give --region 3x3"
+        )
+        for text in told
+    ]
 
 
 def _next(volume: Volume, path: str) -> str:

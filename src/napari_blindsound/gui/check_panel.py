@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, ClassVar
 
-import psutil
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QFormLayout,
@@ -17,34 +15,21 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_blindsound.gui import check_words
 from napari_blindsound.gui.combo import Combo
+from napari_blindsound.gui.correlation_map import CorrelationMap
 from napari_blindsound.gui.gain_plot import GainPlot
 from napari_blindsound.gui.panel import Panel
-from napari_blindsound.wording import duration, size
+from napari_blindsound.quality.advice import is_calibrated, suited_method
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_blindsound.gui.data import Data
     from napari_blindsound.gui.failure import Step
     from napari_blindsound.gui.session import Session
-    from napari_blindsound.pace import Pace
     from napari_blindsound.quality.preflight import Glance
 
 _ICON = 16  # px
-_TOLD_SATURATED = 1e-4  # fraction of the pixels that the summary mentions
-_ROWS = {
-    "image": "Size and type of what is denoised",
-    "photons": "Photons that a pixel counts, at the median and in the bright parts: "
-    "counts above the offset, divided by the gain",
-    "noise": "Camera: counts a photon, counts in the dark, and the noise that does not "
-    "depend on the light",
-    "signal": "How far the bright parts stand out of their own noise",
-    "pixels": "Pixels at the end of the camera's range, and single bright ones that do "
-    "not belong to the image",
-    "training": "Measured on this computer, for the method and preset chosen below",
-    "applying": "What it takes to denoise all of the image afterwards",
-}
 
 
 class CheckPanel(Panel):
@@ -68,8 +53,8 @@ class CheckPanel(Panel):
         self.channels.setToolTip("Which channel's noise is shown")
         self.channels.setAccessibleName("Channel")
         self.channels.currentIndexChanged.connect(self._show_channel)
-        self.values = {name: _value(words) for name, words in _ROWS.items()}
-        self.plot = GainPlot()
+        self.values = {name: _value(words) for name, words in check_words.ROWS.items()}
+        self.plot, self.map = GainPlot(), CorrelationMap()
         self.told = Told()
         self.again = QPushButton("Check again")
         self.again.setToolTip("Look at the data and measure the speed once more")
@@ -80,16 +65,9 @@ class CheckPanel(Panel):
         self.refresh()
 
     def summary(self) -> str:
-        """Photons and saturation, of the first channel."""
+        """Photons, neighbors and saturation, of the first channel."""
         checked = self.session.checked
-        if checked is None:
-            return ""
-        glance = checked.glances[0]
-        photons = glance.photons(glance.median)
-        words = ["no photon noise" if photons is None else f"~{photons:.2g} photons/px"]
-        if glance.saturated >= _TOLD_SATURATED:
-            words.append(f"{100 * glance.saturated:.2g} % saturated")
-        return " · ".join(words)
+        return "" if checked is None else check_words.summary(checked.glances[0])
 
     def refresh(self) -> None:
         """Show what is known now."""
@@ -104,10 +82,12 @@ class CheckPanel(Panel):
             return
         if session.checked.glances is not self._glances:
             self._show_glances(session.checked.glances)
-        self._write("image", _image(session.data))
-        self._write("training", _training(session.pace))
-        self._write("applying", _applying(session.data, session.pace))
-        self.told.show_words([*session.checked.advice, *_memory(session.pace)])
+        self._write("image", check_words.image(session.data))
+        self._write("training", check_words.training(session.pace))
+        self._write("applying", check_words.applying(session.data, session.pace))
+        self.told.show_words(
+            [*session.checked.advice, *check_words.memory(session.pace)]
+        )
 
     def _lay_out(self) -> None:
         self._form.setContentsMargins(0, 0, 0, 0)
@@ -118,7 +98,10 @@ class CheckPanel(Panel):
         column = QVBoxLayout(self._found)
         column.setContentsMargins(0, 0, 0, 0)
         column.addLayout(self._form)
-        column.addWidget(self.plot)
+        pictures = QHBoxLayout()
+        pictures.addWidget(self.plot, 1)
+        pictures.addWidget(self.map)
+        column.addLayout(pictures)
         column.addWidget(self.told)
         self.body.addWidget(self.status)
         self.body.addWidget(self._found)
@@ -164,9 +147,17 @@ class CheckPanel(Panel):
         if not 0 <= index < len(self._glances):
             return
         glance = self._glances[index]
-        for name, words in _words(glance).items():
+        for name, words in check_words.words(glance).items():
             self._write(name, words)
+        for name, words in check_words.reasons(glance).items():
+            self.values[name].setToolTip(f"{check_words.ROWS[name]}. {words}")
+        has_bars = is_calibrated(self._glances)
+        self._write(
+            "method", "Blind2Sound, with error bars" if has_bars else "Blind2Unblind"
+        )
+        self.values["method"].setToolTip(suited_method(self._glances))
         self.plot.show_glance(glance)
+        self.map.show_glance(glance)
 
     def _write(self, name: str, words: str) -> None:
         self.values[name].setText(words)
@@ -225,56 +216,3 @@ def _value(words: str) -> QLabel:
     label.setToolTip(words)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label
-
-
-def _image(data: Data) -> str:
-    volume = data.volume
-    sizes = "×".join(str(count) for count in volume.shape)
-    words = f"{volume.axes.names} {sizes} · {volume.dtype} · {size(volume.nbytes)}"
-    if data.ranges:
-        share = math.prod(data.training.shape) / math.prod(volume.shape)
-        words += f" · {100 * share:.2g} % trained on"
-    return words
-
-
-def _words(glance: Glance) -> dict[str, str]:
-    """What is said of one channel's noise, by row."""
-    noise = glance.noise
-    median, bright = glance.photons(glance.median), glance.photons(glance.bright)
-    photons = "no photon noise found"
-    if median is not None and bright is not None:
-        photons = f"~{median:.2g} per pixel, {bright:.2g} where it is bright"
-    hot = f"{1e6 * glance.hot:.2g} in a million hot"
-    if not glance.hot_enabled:
-        hot = "hot ones not told from signal"
-    return {
-        "photons": photons,
-        "noise": f"gain {noise.gain:.3g} · offset {noise.offset:.4g} · read noise "
-        f"{noise.read_variance**0.5:.3g}",
-        "signal": f"{glance.signal_to_noise:.2g} times the noise where it is bright",
-        "pixels": f"{100 * glance.saturated:.2g} % saturated · {hot}",
-    }
-
-
-def _training(pace: Pace | None) -> str:
-    if pace is None:
-        return ""
-    return f"{pace.steps_per_second:.3g} steps/s · {size(pace.memory)} of memory"
-
-
-def _applying(data: Data, pace: Pace | None) -> str:
-    if pace is None or not pace.pixels_per_second:
-        return ""
-    seconds = math.prod(data.volume.shape) / pace.pixels_per_second
-    return f"{duration(seconds)} for the whole image"
-
-
-def _memory(pace: Pace | None) -> list[str]:
-    """Say so if the training is not going to fit."""
-    free = psutil.virtual_memory().available
-    if pace is None or pace.memory <= free:
-        return []
-    return [
-        f"Training is expected to take {size(pace.memory)} of memory, and {size(free)} "
-        f"are free: choose a smaller patch, batch or width, or close other programs."
-    ]

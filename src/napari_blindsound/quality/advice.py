@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,19 @@ if TYPE_CHECKING:
 _SATURATED = 1e-3  # fraction of the pixels
 _NOISY, _CLEAN = 1.5, 30.0  # signal to noise
 _FEW_PIXELS = 100_000
+_FEW_PHOTONS = 2.0
+_DRIFT = 10.0  # percent from frame to frame
+_OPEN = 2.0  # most photons over least, where an offset would tell more
+# How a sign of trouble begins, and what to do about it.
+_REMEDIES = {
+    "clipped at the dark end": "what is dark comes out too bright; next time raise the "
+    "camera's offset, and subtract nothing before denoising",
+    "quantized": "give the data as the camera wrote them, before any conversion to 8 "
+    "bits or stretching of the contrast",
+    "the brightness changes": "one range holds for all frames, so that this stays in "
+    "the result",
+    "the variance in the dark": "do not rely on the offset and the read noise",
+}
 
 
 def advice(volume: Volume, found: Sequence[Glance]) -> list[str]:
@@ -40,16 +54,77 @@ def advice(volume: Volume, found: Sequence[Glance]) -> list[str]:
     return told
 
 
+def is_calibrated(found: Sequence[Glance]) -> bool:
+    """Whether the noise of all channels is known well enough for Blind2Sound."""
+    return all(
+        glance.calibration.gain.known and glance.correlation.verdict != "filtered"
+        for glance in found
+    )
+
+
+def suited_method(found: Sequence[Glance]) -> str:
+    """Say in a sentence which method these data are good for."""
+    if is_calibrated(found):
+        return (
+            "Blind2Sound is suited: the noise is known well enough for the error bar "
+            "that it gives for every pixel. Blind2Unblind needs no noise numbers."
+        )
+    return (
+        "Blind2Unblind is suited, which needs no noise numbers: the gain is not known "
+        "well, on which the error bars of Blind2Sound rest."
+    )
+
+
 def _of_channel(glance: Glance) -> Iterator[str]:
-    where = glance.title
+    if not (glance.noise.gain or glance.noise.read_variance):
+        yield from _of_range(glance)
+        yield (
+            f"No noise was found{glance.title}: was the image made or smoothed by "
+            f"software?"
+        )
+        return
+    yield from _of_correlation(glance)
+    yield from _of_range(glance)
+    yield from _of_signal(glance)
+    yield from _of_signs(glance)
+    yield from _of_photons(glance)
+
+
+def _of_correlation(glance: Glance) -> Iterator[str]:
+    where, found = glance.title, glance.correlation
+    rows, columns = (2 * extent + 1 for extent in found.region)
+    hidden = (
+        f"training hides {rows} x {columns} pixels (y, x) around a blind one by "
+        f"itself; the setting region overrides it"
+    )
+    if found.verdict == "filtered":
+        yield (
+            f"The noise{where} was smoothed before it got here: give the raw data, "
+            f"not averaged, scaled, deconvolved or demosaiced, if you can. If not, "
+            f"{hidden}."
+        )
+    elif found.verdict in ("rows", "columns", "both"):
+        lines = "row or column" if found.verdict == "both" else found.verdict[:-1]
+        yield f"Pixels of one {lines} share noise{where}: {hidden}."
+    elif found.verdict == "unknown":
+        yield (
+            f"Whether neighboring pixels share noise{where} cannot be known "
+            f"({found.reason}): if stripes or grain stay in the result, set region to "
+            f"3x3 or 5x5."
+        )
+
+
+def _of_range(glance: Glance) -> Iterator[str]:
     if glance.saturated > _SATURATED:
         yield (
-            f"{100 * glance.saturated:.2g} % of the pixels{where} are saturated and "
-            f"their light is lost: next time lower the gain, exposure or laser power."
+            f"{100 * glance.saturated:.2g} % of the pixels{glance.title} are saturated "
+            f"and their light is lost: next time lower the gain, exposure or laser "
+            f"power."
         )
-    if not (glance.noise.gain or glance.noise.read_variance):
-        yield f"No noise was found{where}: was the image made or smoothed by software?"
-        return
+
+
+def _of_signal(glance: Glance) -> Iterator[str]:
+    where = glance.title
     if glance.signal_to_noise < _NOISY:
         yield (
             f"The noise{where} is as strong as the signal: train on as many frames as "
@@ -62,3 +137,35 @@ def _of_channel(glance: Glance) -> Iterator[str]:
             f"Many single pixels stand out{where}: they are taken for signal, and kept "
             f"as far as they repeat."
         )
+
+
+def _of_signs(glance: Glance) -> Iterator[str]:
+    for sign in glance.calibration.signs:
+        percent = re.search(r"by up to (\S+) %", sign)
+        if percent and float(percent[1]) < _DRIFT:
+            continue
+        for beginning, remedy in _REMEDIES.items():
+            if sign.startswith(beginning):
+                yield f"{sign[:1].upper()}{sign[1:]}{_in(glance.title)}: {remedy}."
+
+
+def _of_photons(glance: Glance) -> Iterator[str]:
+    where, light = glance.title, glance.light(glance.bright)
+    if not light.known:
+        return
+    if light.high < _FEW_PHOTONS:
+        yield (
+            f"Even bright pixels{where} count at most {light.high:.2g} photons: a "
+            f"longer exposure or larger pixels help more than any denoising."
+        )
+    elif light.high > _OPEN * light.low:
+        yield (
+            f"Bright pixels{where} count between {light.low:.2g} and {light.high:.2g} "
+            f"photons; an image taken in darkness would tell how many. Denoising does "
+            f"not need to know."
+        )
+
+
+def _in(title: str) -> str:
+    """Channel in brackets, after a sentence that has its own end."""
+    return f" ({title.removeprefix(' of ')})" if title else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,21 +10,23 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 
 from napari_blindsound.images.intensity import Intensity
-from napari_blindsound.images.sample import sample_planes
-from napari_blindsound.noise.calibration import NoiseModel, fit_noise
-from napari_blindsound.noise.hot_pixels import HotPixels
+from napari_blindsound.noise.estimated import Calibration, Estimated
+from napari_blindsound.noise.survey import PIXELS, Sample, Survey, samples
+from napari_blindsound.quality import facts
+from napari_blindsound.quality.prospect import prospect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_blindsound.images.volume import Volume
+    from napari_blindsound.noise.calibration import NoiseModel
+    from napari_blindsound.noise.verdict import Correlation
 
-_PIXELS = 2_000_000
 _BRIGHT = 99.0  # percentile
 _WINDOW = 5  # px
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Glance:
     """Noise and range of one channel, in counts.
 
@@ -31,37 +34,74 @@ class Glance:
     ----------
     title : str
         Which channel, for a heading; empty where there is one.
-    noise : NoiseModel
-        Variance against mean.
+    survey : Survey
+        The noise: what a training measures, too.
     low, median, bright : float
         Darkest level, median, and 99th percentile of the means over 5 x 5 pixels.
     saturated, hot : float
         Fractions of the pixels.
-    hot_enabled : bool
-        False where so many pixels stand out that they must be signal.
     pixels : int
         Pixels that were read.
-    points : tuple of (float, float)
-        Mean and variance of groups of pixels, which the line of :attr:`noise` was
-        fitted to.
+    expected : Estimated
+        Decibels by which denoising will lower the error.
     """
 
     title: str
-    noise: NoiseModel
+    survey: Survey
     low: float
     median: float
     bright: float
     saturated: float
     hot: float
-    hot_enabled: bool
     pixels: int
-    points: tuple[tuple[float, float], ...] = ()
+    expected: Estimated
+
+    @property
+    def noise(self) -> NoiseModel:
+        """Variance against mean, to compute with."""
+        return self.survey.noise
+
+    @property
+    def calibration(self) -> Calibration:
+        """Gain, offset and read noise, and the points that they are taken from."""
+        return self.survey.calibration
+
+    @property
+    def correlation(self) -> Correlation:
+        """How much of its noise a pixel shares with its neighbors."""
+        return self.survey.correlation
+
+    @property
+    def hot_enabled(self) -> bool:
+        """False where so many pixels stand out that they must be signal."""
+        return self.survey.hot_pixels.enabled
 
     def photons(self, counts: float) -> float | None:
-        """Photoelectrons that a count stands for; None if there is no photon noise."""
-        if self.noise.gain <= 0:
-            return None
-        return max(0.0, (counts - self.noise.offset) / self.noise.gain)
+        """Best guess of the photoelectrons in a count; None without photon noise."""
+        return self.light(counts).value if self.noise.gain > 0 else None
+
+    def light(self, counts: float) -> Estimated:
+        """Photoelectrons that a count stands for.
+
+        At most all of the variance there is theirs, and at least what lies above the
+        highest possible offset is light; so there are bounds without an offset.
+        """
+        gain, offset = self.calibration.gain, self.calibration.offset
+        if gain.value <= 0:
+            reason = "no photon noise found"
+            return Estimated(0.0, 0.0, math.inf, known=False, reason=reason)
+        least_gain = max(gain.low, 1e-3 * gain.value)
+        variance = float(self.noise.variance(counts))
+        most = min((counts - offset.low) / least_gain, variance / least_gain**2)
+        most = max(0.0, most)
+        least = (counts - offset.high) / gain.high
+        least = min(max(0.0, least), most)
+        guess = (counts - offset.value) / gain.value
+        known, reason = gain.known, gain.reason
+        if self.correlation.verdict == "filtered":
+            known, reason = False, "the noise was smoothed, so that it seems less"
+        value = min(max(guess, least), most)
+        return Estimated(value, least, most, known, "" if known else reason)
 
     @property
     def signal_to_noise(self) -> float:
@@ -70,36 +110,35 @@ class Glance:
         return (self.bright - self.low) / spread if spread else float("inf")
 
     def as_rows(self) -> dict[str, str]:
-        """For people."""
-        noise = self.noise
-        median, bright = self.photons(self.median), self.photons(self.bright)
-        rows = {
-            "gain": f"{noise.gain:.3g} counts a photon",
-            "offset": f"{noise.offset:.4g} counts",
-            "read noise": f"{noise.read_variance**0.5:.3g} counts",
-            "photons": "no photon noise found",
-            "signal/noise": f"{self.signal_to_noise:.3g} at the bright pixels",
-            "saturated": f"{100 * self.saturated:.3g} % of the pixels",
-            "hot pixels": f"{1e6 * self.hot:.3g} in a million",
-            "range": f"{self.low:.4g} dark, {self.median:.4g} median, "
-            f"{self.bright:.4g} bright",
-        }
-        if median is not None and bright is not None:
-            rows["photons"] = f"{median:.3g} at the median, {bright:.3g} at the bright"
-            rows["photons"] += " pixels"
-        if not self.hot_enabled:
-            rows["hot pixels"] = "not told from signal: too many pixels stand out"
-        return rows
+        """For people: heading and words."""
+        return facts.rows(self)
 
     def as_data(self) -> dict[str, Any]:
-        """For programs."""
+        """For programs: plain data."""
         finite = np.isfinite(self.signal_to_noise)
         return {
             "channel": self.title.removeprefix(" of "),
             **self.noise.to_json(),
+            "calibration": {
+                **self.calibration.to_json(),
+                "points": [
+                    [mean, variance, error if math.isfinite(error) else None]
+                    for mean, variance, error in self.calibration.points
+                ],
+            },
+            "correlation": {
+                **self.correlation.to_json(),
+                "region": list(self.correlation.region),
+                "words": self.correlation.words,
+            },
             "photons_median": self.photons(self.median),
             "photons_bright": self.photons(self.bright),
+            "photons": {
+                "median": self.light(self.median).to_json(),
+                "bright": self.light(self.bright).to_json(),
+            },
             "signal_to_noise": self.signal_to_noise if finite else None,
+            "expected_gain": self.expected.to_json(),
             "saturated": self.saturated,
             "hot": self.hot,
             "low": self.low,
@@ -118,34 +157,41 @@ def glances(volume: Volume) -> list[Glance]:
         If the pixels are not finite, too few, or all the same.
     """
     # Only asked for what it refuses: a constant image has no noise to speak of.
-    Intensity.fit(volume, pixels=_PIXELS)
-    blocks = sample_planes(volume, pixels=_PIXELS)
+    Intensity.fit(volume, pixels=PIXELS)
     count = volume.n_channels
     names = volume.channel_names or [f"channel {index}" for index in range(count)]
     return [
-        _glance([block[index] for block in blocks], f" of {name}" if count > 1 else "")
-        for index, name in enumerate(names)
+        _glance(sample, f" of {name}" if count > 1 else "")
+        for name, sample in zip(names, samples([volume]), strict=True)
     ]
 
 
-def _glance(planes: Sequence[np.ndarray], title: str) -> Glance:
-    noise, points = fit_noise(planes)
-    rule = HotPixels.fit(planes, noise)
+def _glance(sample: Sample, title: str) -> Glance:
+    planes, survey = sample.planes, sample.survey()
     # Percentiles of single pixels would be those of the noise where light is scarce.
     means = [uniform_filter(plane.astype(np.float32), _WINDOW) for plane in planes]
     light = np.concatenate([mean.ravel() for mean in means])
     low, median, bright = np.percentile(light, [0.5, 50, _BRIGHT])
-    saturated = sum(int(rule.saturated(plane).sum()) for plane in planes)
-    hot = sum(int(rule.find(plane).sum()) for plane in planes)
+    hot = sum(int(survey.hot_pixels.find(plane).sum()) for plane in planes)
     return Glance(
         title,
-        noise,
+        survey,
         float(low),
         float(median),
         float(bright),
-        saturated / light.size,
+        _saturated(planes, survey),
         hot / light.size,
-        hot_enabled=rule.enabled,
-        pixels=light.size,
-        points=tuple((float(mean), float(variance)) for mean, variance in points),
+        light.size,
+        prospect(planes, survey),
     )
+
+
+def _saturated(planes: Sequence[np.ndarray], survey: Survey) -> float:
+    """Fraction of the pixels at the end of the camera's range, or of the data's."""
+    end = survey.hot_pixels.saturation
+    if end is None and any(s.startswith("saturated") for s in survey.calibration.signs):
+        end = max(float(plane.max()) for plane in planes)
+    if end is None:
+        return 0.0
+    pixels = sum(plane.size for plane in planes)
+    return sum(int(np.count_nonzero(plane >= end)) for plane in planes) / pixels
