@@ -88,6 +88,8 @@ class ApplyPanel(Panel):
         self.save.setEnabled(is_idle)
         self.load.setEnabled(not session.is_busy)
         self.target.setEnabled(not session.is_busy)
+        self.uncertainty.setEnabled(is_idle and self._is_known())
+        self.uncertainty.setToolTip(self._about_uncertainty())
         self.model_label.setText(self._about_model())
         if not self.place.text() and session.data is not None:
             self.suggest()
@@ -117,6 +119,11 @@ class ApplyPanel(Panel):
             self.place.setText(str(self.files[0].parent / "denoised"))
         else:
             self.place.setText(str(folder / f"{name}_denoised.ome.zarr"))
+
+    @property
+    def wants_uncertainty(self) -> bool:
+        """Whether deviations are made, too: they are wanted, and the model has some."""
+        return self.uncertainty.isChecked() and self._is_known()
 
     @property
     def is_unfinished(self) -> bool:
@@ -151,7 +158,11 @@ class ApplyPanel(Panel):
             "At once: every plane is denoised when you look at it, and never before"
         )
         self.lazy.clicked.connect(self.lazy_wanted)
-        self.body.addWidget(self.lazy)
+        self.uncertainty = QCheckBox("Uncertainty")
+        row = QHBoxLayout()
+        row.addWidget(self.lazy, 1)
+        row.addWidget(self.uncertainty)
+        self.body.addLayout(row)
 
     def _build_writing(self) -> None:
         self.place = QLineEdit()
@@ -200,6 +211,28 @@ class ApplyPanel(Panel):
         row.addWidget(self.load)
         self.body.addLayout(row)
         self.body.addWidget(self.model_label)
+
+    def _is_known(self) -> bool:
+        session = self.session
+        if session.is_training:
+            method = session.methods.get(session.plan.method)
+            is_known = method is not None and "deviation" in method.outputs
+            return is_known and session.blend is None
+        model = session.model()
+        return model is not None and model.deviation() is not None
+
+    def _about_uncertainty(self) -> str:
+        model = self.session.model()
+        if model is not None and model.deviation() is not None:
+            found = model.uncertainty
+            told = "It was not calibrated." if found is None else f"{found.words}."
+            return f"Add the standard deviation of each pixel, in its counts. {told}"
+        if model is None:
+            return "The standard deviation of each pixel; a model must be there first"
+        return (
+            f"{model.method.title}, as it is applied, does not say how uncertain its "
+            f"results are"
+        )
 
     def _about_model(self) -> str:
         model = self.session.denoiser

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
 from napari_blindsound.errors import AxesError, DataError, OutputError
+from napari_blindsound.gui.deviations import COLORS, Deviations, expected_limits
 from napari_blindsound.gui.layers import (
     axes_of,
     channel_of,
@@ -18,12 +20,12 @@ from napari_blindsound.gui.layers import (
     volume_of,
 )
 from napari_blindsound.gui.lazy_layer import LazyLayer
-from napari_blindsound.images.layers import KEY, volume_to_layers
+from napari_blindsound.images.layers import KEY, sampled_range, volume_to_layers
+from napari_blindsound.inference.destination import deviation_place
 from napari_blindsound.wording import file_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
     from napari.layers import Image
     from napari.viewer import Viewer
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from napari_blindsound.gui.session import Session
     from napari_blindsound.images.volume import Volume
     from napari_blindsound.inference.denoiser import Denoiser
+    from napari_blindsound.inference.deviation import Deviation
+    from napari_blindsound.inference.tiling import TileOperator
     from napari_blindsound.job import Job
 
 UNSAVED = "MODEL.blindsound"
@@ -66,6 +70,9 @@ class Applying(QObject):
         self._viewer, self._session = viewer, session
         self._chosen, self._panel = chosen, panel
         self._source: Image | None = None
+        self._place = Path()
+        self._shown: list[Image] = []
+        self._deviations = Deviations(viewer, self)
         self.lazy_layers: list[LazyLayer] = []
         panel.lazy_wanted.connect(self.show_lazily)
         panel.write_wanted.connect(self.write)
@@ -73,6 +80,7 @@ class Applying(QObject):
         panel.dtype.currentIndexChanged.connect(self.refresh)
         panel.replace.toggled.connect(self.refresh)
         panel.target.activated.connect(self.refresh)
+        panel.uncertainty.toggled.connect(self.refresh)
         session.events.applied.connect(self._on_applied)
         viewer.layers.events.inserted.connect(self._on_layers)
         viewer.layers.events.removed.connect(self._on_layers)
@@ -107,6 +115,7 @@ class Applying(QObject):
             "dtype": panel.dtype.currentData(),
             "overwrite": panel.replace.isChecked(),
             "blend": session.blend,
+            "uncertainty": panel.wants_uncertainty,
         }
         if panel.is_for_files:
             paths = tuple(str(path) for path in panel.files)
@@ -163,6 +172,7 @@ class Applying(QObject):
         except (ValueError, OSError) as error:
             self._session.fail(error, "apply")
             return
+        self._place = self._panel.destination
         if job is not None:
             self._session.write(job, targets, resume=self._panel.is_unfinished)
 
@@ -170,6 +180,7 @@ class Applying(QObject):
         """Let go of the viewer; layers that were made go on."""
         self._viewer.layers.events.inserted.disconnect(self._on_layers)
         self._viewer.layers.events.removed.disconnect(self._on_layers)
+        self._deviations.close()
 
     @property
     def _model_path(self) -> str:
@@ -209,6 +220,21 @@ class Applying(QObject):
             # One channel of a layer with a channel axis was denoised: its own layer.
             [(_, settings, _)] = volume_to_layers(volume)
             settings = {**settings, "name": name}
+        result = self._add_layer(model, volume, settings)
+        result.metadata[KEY] |= self._facts(model)
+        deviation = model.deviation() if self._panel.wants_uncertainty else None
+        if deviation is None:
+            return
+        name = f"{source.name} · deviation ({model.method.title}, lazy)"
+        limits = expected_limits(model, result)
+        shown = {**settings, **COLORS, "name": name, "contrast_limits": limits}
+        layer = self._add_layer(deviation, volume, shown)
+        layer.metadata[KEY] |= self._facts(model, deviation)
+        self._deviations.add(result, layer)
+
+    def _add_layer(
+        self, model: TileOperator, volume: Volume, settings: Mapping[str, Any]
+    ) -> Image:
         memory = int(self._session.preferences.tile_memory_gb * 2**30)
         # The window's, not the dock's: layers go on when the dock is closed.
         made = LazyLayer(
@@ -220,21 +246,24 @@ class Applying(QObject):
             parent=self._panel.window(),
         )
         made.failed.connect(self._on_trouble)
-        made.layer.metadata[KEY] |= self._facts(model)
         self.lazy_layers = [one for one in self.lazy_layers if not one.is_closed]
         self.lazy_layers.append(made)
+        return made.layer
 
     def _on_trouble(self, error: Exception) -> None:
         self._session.fail(error, "apply")
 
-    def _facts(self, model: Denoiser) -> dict[str, object]:
+    def _facts(
+        self, model: Denoiser, deviation: Deviation | None = None
+    ) -> dict[str, object]:
         job = self.job()
+        made = deviation or model
         return {
-            "role": "denoised",
+            "role": "denoised" if deviation is None else "deviation",
             "command": job.command_line() if job is not None else "",
             "noise": [noise.to_json() for noise in model.preprocessing.noise],
-            "model": dict(model.provenance),
-            "revision": model.revision,
+            "model": dict(made.provenance),
+            "revision": made.revision,
         }
 
     def _written(self) -> list[tuple[Volume, Path]]:
@@ -271,20 +300,31 @@ class Applying(QObject):
             self._session.events.said.emit(f"written: {path}")
             return
         source, model = self._source, self._session.model()
-        facts = self._facts(model) if model is not None else {}
-        volume = open_volume(path)
+        is_deviation = path == deviation_place(self._place)
+        deviation = model.deviation() if model is not None and is_deviation else None
+        facts = self._facts(model, deviation) if model is not None else {}
+        what = "deviation" if is_deviation else "denoised"
+        volume, added = open_volume(path), []
         for data, settings, _ in volume_to_layers(volume):
             if source is not None and source.ndim == len(settings["scale"]):
                 title = model.method.title if model is not None else "Blindsound"
                 kept = settings["metadata"]
-                settings = like(source, name=f"{source.name} · denoised ({title})")
+                settings = like(source, name=f"{source.name} · {what} ({title})")
                 settings["metadata"] = kept
             settings["metadata"][KEY] |= facts
-            self._viewer.add_image(data, **settings)
+            if is_deviation:
+                limits = 0.0, sampled_range(volume)[1]
+                settings |= {**COLORS, "contrast_limits": limits}
+            added.append(self._viewer.add_image(data, **settings))
+        if is_deviation:
+            for result, layer in zip(self._shown, added, strict=False):
+                self._deviations.add(result, layer)
+        self._shown = [] if is_deviation else added
         self._session.events.said.emit(f"written: {path.name}")
 
     def _on_layers(self) -> None:
         layers = self._viewer.layers
+        self._deviations.look()
         names = [
             layer.name
             for layer in layers
@@ -296,14 +336,20 @@ class Applying(QObject):
 
     def _show_unfinished(self) -> None:
         """Offer to continue what this model began at the place."""
-        from napari_blindsound.inference.resume import resumable
+        from napari_blindsound.inference.resume import awaits_deviation, resumable
 
         found, model = None, self._session.model()
+        revision = "" if model is None else model.revision
         named = self._panel.place.text().strip() and not self._panel.is_for_files
         if model is not None and named and not self._session.is_busy:
             with suppress(OutputError):  # while a name is being typed
-                found = resumable(self._panel.destination)
-        if model is None or found is None or found.revision != model.revision:
+                place = self._panel.destination
+                found = resumable(place)
+                if self._panel.wants_uncertainty and awaits_deviation(place):
+                    deviation = model.deviation()
+                    revision = "" if deviation is None else deviation.revision
+                    found = resumable(deviation_place(place))
+        if found is None or found.revision != revision:
             self._panel.forget_unfinished()
         else:
             self._panel.show_unfinished(100 * found.done / max(1, found.total))

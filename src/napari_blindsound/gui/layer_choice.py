@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-OURS = ("preview", "denoised")
+OURS = ("preview", "denoised", "deviation")
 """Roles of layers that we made of others, which are not offered."""
 
 

@@ -126,8 +126,15 @@ def writing(
     resume: bool,  # noqa: FBT001 - handed over by place, as all work is
     stop: threading.Event,
 ) -> Iterator[WriteEvent]:
-    """Denoise images to disk, one after another."""
+    """Denoise images to disk, one after another, each with its deviation if wanted."""
+    from napari_blindsound.inference.resume import awaits_deviation
+
     for volume, path in targets:
         if stop.is_set():
             return
-        yield from job.write(model, volume, path, stop=stop, resume=resume)
+        if not (resume and job.uncertainty and awaits_deviation(path)):
+            yield from job.write(model, volume, path, stop=stop, resume=resume)
+        if job.uncertainty and not stop.is_set():
+            yield from job.write_deviation(
+                model, volume, path, stop=stop, resume=resume
+            )
