@@ -39,8 +39,8 @@ def duration(seconds: float | None) -> str:
 
 def decibels(gain: float, most: float = math.inf) -> str:
     """Gain in words: ``+8.4 dB``; ``over +13 dB`` where no more than that is told."""
-    text = f"{gain:+.1f} dB"
-    return text if text != f"{most:+.1f} dB" else f"over {most:+g} dB"
+    is_most = round(gain, 1) >= most
+    return f"over {most:+g} dB" if is_most else f"{gain:+.1f} dB"
 
 
 def file_name(image: str) -> str:

@@ -22,6 +22,8 @@ from napari_blindsound.gui.fold import Fold
 from napari_blindsound.gui.looking import Looking
 from napari_blindsound.gui.session import Session, State
 from napari_blindsound.gui.train_panel import TrainPanel
+from napari_blindsound.gui.trust_box import TrustBox
+from napari_blindsound.gui.trust_check import TrustCheck
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +55,8 @@ class DenoiseDock(ClosingDock):
         self.check = CheckPanel(self.session)
         self.train = TrainPanel(self.session)
         self.apply = ApplyPanel(self.session)
+        self.trust = TrustBox(TrustCheck(self.session))
+        self.apply.body.insertWidget(0, self.trust)
         self.bar = ActionBar(self.session)
         self.looking = Looking(napari_viewer, self.session, self.train.seen)
         self.applying = Applying(napari_viewer, self.session, self.data, self.apply)
@@ -192,3 +196,4 @@ class DenoiseDock(ClosingDock):
             self.applying.close()
             self.data.shut_down()
         super().end()
+        self.trust.check.forget()

@@ -158,7 +158,7 @@ class Session:
 
     def prepare(self) -> None:
         """Import what is large while the user looks around."""
-        self._run("import", work.importing, self._on_imported, "train")
+        self.run("import", work.importing, self._on_imported, "train")
 
     def restrict(self, ranges: Mapping[str, slice]) -> None:
         """Train on a part; the model learned so far stays."""
@@ -185,7 +185,7 @@ class Session:
         if self.data is not None:
             self.checked = None
             task = partial(work.checking, self.data, self.plan)
-            self._run("check", task, self._on_checked, "check")
+            self.run("check", task, self._on_checked, "check")
 
     def start(self) -> None:
         """Train from the beginning."""
@@ -198,7 +198,7 @@ class Session:
         task = partial(work.training, self.data, self.plan, self.pace, self.controls)
         self._to(State.TRAINING)
         self.events.said.emit("reading patches…")
-        self._run("main", task, self._on_trained, "train")
+        self.run("main", task, self._on_trained, "train")
 
     def pause(self) -> None:
         """Let the training wait."""
@@ -215,7 +215,7 @@ class Session:
             self.finished = None
             self._to(State.TRAINING)
             task = partial(live.watched, self.data, self.training, self.controls)
-            self._run("main", task, self._on_trained, "train")
+            self.run("main", task, self._on_trained, "train")
 
     def stop(self) -> None:
         """End what runs within a second; what was learned or written stays."""
@@ -277,7 +277,7 @@ class Session:
         self._refuse_while_busy()
         self._clear_failure()
         task = partial(work.loading, path, self.plan.device)
-        self._run("main", task, partial(self._on_loaded, path), "apply")
+        self.run("main", task, partial(self._on_loaded, path), "apply")
 
     def write(
         self, job: Job, targets: Sequence[tuple[Volume, Path]], *, resume: bool = False
@@ -291,7 +291,43 @@ class Session:
         self._is_written = False
         self._to(State.APPLYING)
         task = partial(work.writing, job, model, tuple(targets), resume)
-        self._run("main", task, self._on_written, "apply")
+        self.run("main", task, self._on_written, "apply")
+
+    def run(
+        self,
+        place: Place,
+        task: Work,
+        on_event: Callable[[Any], None],
+        step: Step,
+    ) -> None:
+        """Work in a thread; what it tells counts only while it is the last one.
+
+        Parameters
+        ----------
+        place : Place
+            What it is for; what was at work there ends.
+        task : callable
+            As for a `Worker`.
+        on_event : callable
+            Told what it yields, on the GUI thread.
+        step : Step
+            Where a failure is told.
+        """
+        self._workers.run(
+            place,
+            task,
+            on_event,
+            on_failed=partial(self._on_failed, place=place, step=step),
+            on_finished=partial(self._on_finished, place),
+        )
+
+    def is_at_work(self, place: Place) -> bool:
+        """Whether something runs there."""
+        return place in self._workers
+
+    def drop(self, place: Place) -> None:
+        """End what runs there, and hear nothing more of it."""
+        self._workers.drop(place)
 
     def fail(self, error: BaseException, step: Step) -> None:
         """Tell what went wrong in a widget."""
@@ -317,22 +353,6 @@ class Session:
             self.training.close()
         self.training = self.denoiser = self.data = self.checked = None
         self.state = State.EMPTY
-
-    def _run(
-        self,
-        place: Place,
-        task: Work,
-        on_event: Callable[[Any], None],
-        step: Step,
-    ) -> None:
-        """Work in a thread; what it tells counts only while it is the last one."""
-        self._workers.run(
-            place,
-            task,
-            on_event,
-            on_failed=partial(self._on_failed, step=step),
-            on_finished=partial(self._on_finished, place),
-        )
 
     def _on_imported(self, event: work.Imported) -> None:
         self.methods, self.devices = event.methods, event.devices
@@ -393,8 +413,10 @@ class Session:
         if event.path is not None:
             self.events.applied.emit(event.path)
 
-    def _on_failed(self, error: BaseException, step: Step) -> None:
+    def _on_failed(self, error: BaseException, place: Place, step: Step) -> None:
         self._fail(explain(error, step))
+        if place != "main":
+            return
         self._is_written = False
         if self.is_training:
             # What was learned until then is good.
@@ -410,6 +432,8 @@ class Session:
             self._untrained()
         if place == "paint" and self.controls.is_new:
             self._paint()
+        if place == "trust":
+            self.events.changed.emit()
 
     def _paint(self) -> None:
         """Denoise what is looked at, unless a training does."""
@@ -418,7 +442,7 @@ class Session:
         if self.controls.request is None or "paint" in self._workers:
             return
         task = partial(work.painting, self.data, self.denoiser, self.controls)
-        self._run("paint", task, self.events.previewed.emit, "train")
+        self.run("paint", task, self.events.previewed.emit, "train")
 
     def _fail(self, failure: Failure) -> None:
         self.failure = failure

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from napari_blindsound.gui.worker import Work
 
-Place = Literal["main", "check", "paint", "import"]
+Place = Literal["main", "check", "paint", "import", "trust"]
 
 
 class Workers:
