@@ -166,6 +166,14 @@ def test_an_image_too_small_to_tell_says_so():
     assert calibrated(smooth(), [image(np.full((10, 10), 500.0))]).uncertainty.pixels
 
 
+def test_saturated_windows_do_no_harm():
+    clean = np.full((100, 600), 500.0)
+    clean[:, 200:] = 70_000.0
+    noisy = np.clip(image(clean).levels[0], 0, 65_535).astype(np.uint16)
+    model = calibrated(smooth(), [Volume((noisy,), Axes.parse("YX"), "saturated")])
+    assert (model.deviation()(noisy) > 0).all()
+
+
 def test_channels_are_told_apart():
     noisy = [image(np.full((100, 100), 500.0), seed).levels[0] for seed in (1, 2)]
     noisy[1] = 500 + 2 * (noisy[1] - 500)

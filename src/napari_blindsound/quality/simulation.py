@@ -189,7 +189,10 @@ class Simulation:
         _, valid = self._denoiser.preprocessing.normalize_with_mask(noisy)
         if valid is None:
             return np.ones(noisy.shape[1:], bool)
-        return np.asarray(valid.all(axis=0))
+        good = np.asarray(valid.all(axis=0))
+        # Where none is, all have to do.
+        good[~good.any(axis=(1, 2))] = True
+        return good
 
 
 def _correlation(planes: Sequence[Floats]) -> Floats:
