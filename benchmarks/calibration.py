@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from napari_blindsound.noise.camera import Calibration, Estimated
 
-SEED = 9
+SEED = 12
 """Of the draws that are reported; other ones were looked at while writing the code."""
 GAIN, READ = 0.10, 0.15
 _TYPES = ("Confocal_FISH", "Confocal_MICE", "TwoPhoton_MICE", "WideField_BPAE_G")

@@ -26,6 +26,7 @@ _GAIN_WIDTH, _READ_WIDTH, _OFFSET_WIDTH = 0.10, 0.15, 0.5
 # Below it, rounding to whole counts changes the noise in ways of its own.
 _FINEST = 0.75
 _PHOTON_LIMITED = 0.1
+_BENT = 2.5
 
 
 class Found(NamedTuple):
@@ -193,6 +194,11 @@ def _line_signs(found: Found, ground: Floats, read: Estimated) -> list[str]:
     signs = []
     if coarse := _too_coarse(found):
         signs.append(coarse)
+    if found.line.misfit > _BENT:
+        signs.append(
+            "the variance does not lie on a line against the mean: something else than"
+            " photons and read noise changes it"
+        )
     if np.isfinite(ground).all() and _interval(ground, found.line.misfit)[1] < 0:
         signs.append(
             "the variance in the dark comes out below zero: the offset is higher than"

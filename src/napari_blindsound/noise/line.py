@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy.ndimage import median_filter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 DRAWS = 400
 _QUANTILES = (*(i / 16 for i in range(16)), 31 / 32, 63 / 64, 127 / 128)
 _FEWEST, _FEWEST_THIRD = 300, 100
-# The third power feels what is cut off most, and it matters in the dark.
-_MOST_DARK, _MOST_BRIGHT = 0.0005, 0.002
+_MOST_DARK, _MOST_BRIGHT = 0.01, 0.002
+# The third power feels most what is cut off.
+_MOST_DARK_THIRD = 0.0005
 _FOR_QUANTILES = 100_000
 _ITERATIONS, _STEPS = 8, 4
 _HUBER = 2.5
@@ -167,6 +169,7 @@ def _groups(
     mean, variance = _kept(drawn[1] / number), _kept(drawn[2] / number)
     mean3, third = _kept(drawn[4] / number3), _kept(drawn[5] / number3)
     third[:, number3[0] < _FEWEST_THIRD] = np.nan
+    third[:, dark > _MOST_DARK_THIRD * number[0]] = np.nan
     slope = _slope(mean[0], variance[0])
     scatter = np.std(variance[1:] - slope * mean[1:], axis=0)
     scatter3 = np.std(third[1:] - slope**2 * mean3[1:], axis=0)
@@ -186,16 +189,18 @@ def _groups(
 
 
 def _errors(alone: Floats, scatter: Floats) -> Floats:
-    """Standard errors of the groups, all enlarged alike for pixels that are dependent.
+    """Standard errors of the groups, enlarged where their pixels are dependent.
 
     ``alone`` are the squared ones of independent pixels, ``scatter`` those of the
-    draws, which are right on average but each uncertain where the blocks are few.
+    draws, each uncertain where the blocks are few: by how much they differ is taken
+    from groups of like brightness together.
     """
     errors = np.sqrt(np.maximum(alone, 0))
     usable = np.isfinite(errors) & np.isfinite(scatter) & (errors > 0)
-    if not usable.any():
-        return errors
-    return np.asarray(errors * max(1.0, float(np.median((scatter / errors)[usable]))))
+    if usable.any():
+        ratio = scatter[usable] / errors[usable]
+        errors[usable] *= np.maximum(1, median_filter(ratio, 5, mode="nearest"))
+    return errors
 
 
 def _kept(values: Floats) -> Floats:
