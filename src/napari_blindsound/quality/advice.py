@@ -131,7 +131,7 @@ def _of_signal(glance: Glance) -> Iterator[str]:
             f"there are; fine detail stays lost."
         )
     if glance.signal_to_noise > _CLEAN:
-        yield f"There is little noise{where}; denoising will change little."
+        yield f"There is little noise{where}: denoising changes little that can be seen."
     if not glance.hot_enabled:
         yield (
             f"Many single pixels stand out{where}: they are taken for signal, and kept "
