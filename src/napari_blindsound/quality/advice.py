@@ -25,6 +25,7 @@ _REMEDIES = {
     "bits or stretching of the contrast",
     "the brightness changes": "one range holds for all frames, so that this stays in "
     "the result",
+    "the variance does not lie on a line": "error bars and photons may be off",
     "the variance in the dark": "do not rely on the offset and the read noise",
 }
 
@@ -131,7 +132,7 @@ def _of_signal(glance: Glance) -> Iterator[str]:
             f"there are; fine detail stays lost."
         )
     if glance.signal_to_noise > _CLEAN:
-        yield f"There is little noise{where}: denoising changes little that can be seen."
+        yield f"There is little noise{where}: denoising changes little to be seen."
     if not glance.hot_enabled:
         yield (
             f"Many single pixels stand out{where}: they are taken for signal, and kept "
@@ -140,13 +141,17 @@ def _of_signal(glance: Glance) -> Iterator[str]:
 
 
 def _of_signs(glance: Glance) -> Iterator[str]:
-    for sign in glance.calibration.signs:
-        percent = re.search(r"by up to (\S+) %", sign)
-        if percent and float(percent[1]) < _DRIFT:
-            continue
-        for beginning, remedy in _REMEDIES.items():
-            if sign.startswith(beginning):
-                yield f"{sign[:1].upper()}{sign[1:]}{_in(glance.title)}: {remedy}."
+    for beginning, remedy in _REMEDIES.items():
+        found = (s for s in glance.calibration.signs if s.startswith(beginning))
+        sign = next(found, None)
+        if sign is not None and not _is_slight(sign):
+            yield f"{sign[:1].upper()}{sign[1:]}{_in(glance.title)}; {remedy}."
+
+
+def _is_slight(sign: str) -> bool:
+    """Whether it is a change of brightness that hardly matters."""
+    percent = re.search(r"by up to (\S+) %", sign)
+    return percent is not None and float(percent[1]) < _DRIFT
 
 
 def _of_photons(glance: Glance) -> Iterator[str]:
