@@ -134,7 +134,7 @@ class Learned:
                 f"{noise.read_variance**0.5:.3g} counts"
                 for noise in self.denoiser.preprocessing.noise
             ),
-            "ended": self.words,
+            "ended": self.words.removeprefix("ended "),
             "quality": self._quality(),
             "model": str(saved or ""),
         }

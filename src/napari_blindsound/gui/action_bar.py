@@ -98,7 +98,7 @@ class ActionBar(Bar):
         if self.session.can_go_on:
             self.say("stopped: continue, or apply what was learned")
         elif state is State.TRAINED and self._is_converged:
-            self.say("trained until it no longer improved: apply it in step 4")
+            self.say("no longer improves: apply it in step 4")
         elif state in words:
             self.say(words[state])
 
@@ -112,11 +112,12 @@ class ActionBar(Bar):
             return
         self.show_progress(event.fraction)
         device = self.session.device_name
-        left = (
-            f"{duration(event.seconds_left)} left"
-            if math.isfinite(event.seconds_left)
-            else "…"
-        )
+        recipe = self.session.recipe
+        may_end = recipe is not None and recipe.train.ending == "auto"
+        left = "…"
+        if math.isfinite(event.seconds_left):
+            most = "at most " if may_end else ""
+            left = f"{most}{duration(event.seconds_left)} left"
         self.say(f"{device} · {event.steps_per_second:.0f} steps/s · {left}")
 
     def _on_written(self, event: WriteEvent) -> None:

@@ -31,7 +31,7 @@ _SIGNS: dict[Verdict, str] = {"pass": "✓", "unknown": "?", "warn": "!", "fail"
 _WRONG = ("warn", "fail")
 _KINDS = "Web page (*.html);;Picture (*.png);;PDF (*.pdf)"
 _GOES_ON = {
-    "test": "testing: noise and planted spots go through the model…",
+    "test": "testing with noise and planted spots…",
     "report": "writing the report…",
 }
 _TEST = (
