@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from napari_blindsound import methods
+from napari_blindsound.methods.base import DEVIATION
 
 if TYPE_CHECKING:
     from napari_blindsound.methods.base import Method
@@ -134,3 +135,16 @@ def test_tile_equals_whole_for_every_output(kind, shared):
         torch.testing.assert_close(
             core, expected[..., halo:-halo, halo:-halo], atol=1e-5, rtol=0
         )
+
+
+def test_a_deviation_is_positive_and_no_estimate(kind):
+    assert kind.outputs[0] != DEVIATION
+    assert DEVIATION not in (kind.ends or ())
+    if DEVIATION not in kind.outputs:
+        return
+    method = build(kind, 2)
+    noisy = torch.rand(1, 2, 4 * method.stride, 4 * method.stride)
+    with torch.inference_mode():
+        found = method.denoise(noisy, output=DEVIATION)
+    assert found.shape == noisy.shape
+    assert (found > 0).all()
