@@ -205,3 +205,25 @@ def test_without_noise_the_loss_is_finite():
     method.calibrate([NoiseModel(0.0, 0.0, 0.0)])
     terms = method.loss(torch.full((1, 1, 32, 32), 0.3), 0.9)
     assert all(torch.isfinite(term) for term in terms.values())
+
+
+def test_what_is_missing_on_average_is_added():
+    method = build()
+    noisy = torch.rand(4, 1, 64, 64) + 0.5
+    with torch.no_grad():
+        before = method.denoise(noisy)
+        for _ in range(2000):
+            method._note_shift(
+                torch.full((1, 4, 1, 16, 16), 0.25), torch.tensor(1 / 1024)
+            )
+    torch.testing.assert_close(method.denoise(noisy), before + 0.25)
+    torch.testing.assert_close(
+        method.denoise(noisy, output="blind"),
+        method.blind(noisy)[:, :1] + 0.25,
+    )
+
+
+def test_the_paper_has_no_shift():
+    method = build(variance="square")
+    method.loss(torch.rand(2, 1, 32, 32) + 3, 0.5)
+    assert float(method.shift) == 0
