@@ -212,7 +212,7 @@ def test_what_is_missing_on_average_is_added():
     noisy = torch.rand(4, 1, 64, 64) + 0.5
     with torch.no_grad():
         before = method.denoise(noisy)
-        for _ in range(2000):
+        for _ in range(4000):
             method._note_shift(
                 torch.full((1, 4, 1, 16, 16), 0.25), torch.tensor(1 / 1024)
             )
