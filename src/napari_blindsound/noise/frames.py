@@ -206,8 +206,10 @@ def _response(
     errors = np.sqrt(4 / (count * (len(clean[0].residuals) - 1)))
     if (ratios < (least - _ERRORS * errors) * still).any():
         return 0.0
-    sure = (ratios >= (_SURELY_STILL - _DOUBT * errors) * still).all()
-    return None if sure or still <= _WHITE_RESPONSE else still
+    sure = ratios >= (_SURELY_STILL - _DOUBT * errors) * still
+    if sure.all() or still <= _WHITE_RESPONSE:
+        return None
+    return float(np.average(ratios[sure], weights=count[sure]))
 
 
 def _fine(residuals: Floats) -> Floats:
