@@ -220,6 +220,10 @@ class Deviation:
     Of a mean over eight orientations it is the mean of their deviations: an upper bound
     that is reached where their errors are the same, as they nearly are.
 
+    Shares of pixels are those of an image as a whole. Detail that was lost is seen in
+    what was taken away only from many pixels together, so that the deviation at a place
+    where much was lost is too small, and elsewhere a little too large.
+
     Without a calibration it is what the network says.
     """
 

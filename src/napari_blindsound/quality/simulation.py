@@ -6,7 +6,8 @@ how often they are large. It does not show what denoising has already lost. By h
 errors are larger for that is told by frames of the same scene, where there are some;
 else by what denoising takes away of the image, which holds the lost detail, against
 what it takes away in the simulation, where there is none to lose. Both are looked at
-after a slight blur, which leaves most of the error and a sixth of the noise.
+after a slight blur, which leaves most of the error and a sixth of the noise; where few
+pixels are looked at together, after a wider one.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _SIDE = 256  # px of a window
 _PIXELS = 1 << 19  # denoised at most, once for the image and once for all draws
 _FRAMES = 4  # of the same scene
 _MOST_DRAWS = 4
-_BLUR = 0.7  # px
+_BLUR, _WIDE = 0.7, 1.5  # px; the wide one where few pixels are looked at together
 _BLOCK = 16  # px; means over such blocks are independent of one another
 _SIGMAS = 2.0  # from which a correlation of the noise is taken for one
 
@@ -56,11 +57,13 @@ class Table(NamedTuple):
     Parameters
     ----------
     simulated : ndarray
-        (2, n): what the network says in the simulation, and the size of the error.
+        (4, n): what the network says in the simulation; the size of the error; and two
+        squares, of what was looked at to tell errors beyond those, and of the error as
+        it is looked at.
     predicted : ndarray
         (m,): what it says of the image, a mean over frames.
     actual : ndarray
-        (m,): unbiased estimate of the squared error there; empty without repeats.
+        (m,): the first of these squares, for the image.
     square : float
         Mean of the simulated squared error that `excess` is to be compared with.
     excess : ndarray
@@ -139,27 +142,36 @@ class Simulation:
         drawn = np.concatenate([self._exposed(truth) for _ in range(self._draws)])
         denoised, said = self._denoised(drawn), self._predicted(drawn)
         errors = denoised - truth
-        left = errors**2 if self.observed == "repeats" else _blurred(errors)
+        is_repeated = self.observed == "repeats"
+        left = errors**2 if is_repeated else _blurred(errors)
+        wide = left if is_repeated else _blurred(errors, _WIDE)
         tables = []
         for channel, chosen in enumerate(good):
             unit = self._denoiser.preprocessing.intensity.scale[channel]
             frames, estimates = noisy[:, channel], estimate[:, channel]
-            if self.observed == "repeats":
+            if is_repeated:
                 seen = seen_by_each(frames.astype(np.float64))
-                actual: Floats = squared_errors(estimates.astype(np.float64), seen)
-                simulated = left[:, channel].mean(axis=0)
+                fine: Floats = squared_errors(estimates.astype(np.float64), seen)
+                actual, drawn_fine = fine, left[:, channel]
+                looked = left[:, channel]
             else:
-                actual = _blurred(frames - estimates)[0]
                 removed = drawn[:, channel] - denoised[:, channel]
-                simulated = _blurred(removed).mean(axis=0)
-            pairs = said[:, channel][:, chosen], abs(errors[:, channel][:, chosen])
+                fine, drawn_fine = _blurred(frames - estimates)[0], _blurred(removed)
+                actual = _blurred(frames - estimates, _WIDE)[0]
+                looked = _blurred(removed, _WIDE)
+            columns = (
+                said[:, channel] / unit,
+                abs(errors[:, channel]) / unit,
+                looked / unit**2,
+                wide[:, channel] / unit**2,
+            )
             tables.append(
                 Table(
-                    np.stack(pairs).reshape(2, -1) / unit,
+                    np.stack([column[:, chosen].ravel() for column in columns]),
                     predicted[:, channel].mean(axis=0)[chosen] / unit,
-                    actual[chosen & (self.observed == "repeats")] / unit**2,
+                    actual[chosen] / unit**2,
                     float(left[:, channel][:, chosen].mean()) / unit**2,
-                    _blocks(actual - simulated, chosen) / unit**2,
+                    _blocks(fine - drawn_fine.mean(axis=0), chosen) / unit**2,
                 )
             )
         return tables
@@ -235,9 +247,9 @@ def _most_change(windows: Sequence[Floats]) -> float:
     )
 
 
-def _blurred(planes: Floats) -> Floats:
-    """Square of (T, ..., h, w) after a slight blur."""
-    sigma = [0.0] * (planes.ndim - 2) + [_BLUR, _BLUR]
+def _blurred(planes: Floats, blur: float = _BLUR) -> Floats:
+    """Square of (T, ..., h, w) after a blur."""
+    sigma = [0.0] * (planes.ndim - 2) + [blur, blur]
     return np.asarray(gaussian_filter(planes, sigma) ** 2)
 
 

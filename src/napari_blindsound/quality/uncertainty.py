@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 _BINS, _FEWEST = 12, 400  # groups of pixels by predicted deviation; pixels in each
 
-# How much more lost detail there is than the blur leaves to be seen; on phantoms and
-# FOV 00 of FMDD it was 0.9 to 1.7 times as much.
-_UNSEEN, _UNSEEN_ERROR = 1.35, 0.08
+# How much more lost detail there is than is seen, with its error, and than is seen of
+# groups. After a blur it was 0.9 to 1.8 times as much on phantoms and FOV 00 of FMDD.
+_BEYOND = {"repeats": (1.0, 0.0, 1.0), "residual": (1.7, 0.1, 2.2)}
 # Without a look at the image: the squared errors are those of the simulation, times
 # this power of what the network says of them against those (0.3 to 0.6 there).
 _POWER, _POWER_ERROR, _LEAST_ERROR = 0.45, 0.15, 0.1
@@ -43,8 +43,12 @@ _POWER, _POWER_ERROR, _LEAST_ERROR = 0.45, 0.15, 0.1
 # beyond the second number must be noise that was under-estimated.
 _LIMITS = {"repeats": (0.5, 1e4), "residual": (1.0, 9.0)}
 _SIGMAS = 2.0
-_GROUP_ERROR = 0.3  # of a group's logarithm of that ratio, before it is looked at
-_CORRELATED = 1.5  # errors of near pixels are alike: a mean over them is less certain
+# Of groups: errors of the logarithm of that ratio before it is looked at; of the noise
+# they are taken to have; and how much less certain means are than of pixels that have
+# nothing to do with each other.
+_GROUP_ERROR, _LEAST_OF_GROUP = 0.3, 0.3
+_NOISE_ERROR = {"repeats": 0.0, "residual": 0.05}
+_ALIKE = {"repeats": 1.5, "residual": 3.8}
 
 
 def calibrated(
@@ -131,13 +135,13 @@ class _Channel(NamedTuple):
 
 def _channel(table: Table, observed: Observed) -> _Channel | None:
     """Combine shape and size; None where too little was simulated."""
-    said, errors = table.simulated
+    said, errors = table.simulated[:2]
     if not (len(said) and table.square > 0):
         return None
     factor = _factor(table, observed)
     groups = _groups(said)
     knots, widths, weights = _shape(said, errors, groups)
-    squares = _squares(table, groups, factor.value**2)
+    squares = _squares(table, groups, factor.value**2, observed)
     widths = widths * np.sqrt(squares)
     # Groups of which the network says the same are one.
     knots, where = np.unique(knots, return_inverse=True)
@@ -174,27 +178,35 @@ def _shape(
     return knots, widths, weights
 
 
-def _squares(table: Table, groups: Groups, overall: float) -> Floats:
+def _squares(
+    table: Table, groups: Groups, overall: float, observed: Observed
+) -> Floats:
     """Squared errors against simulated ones, of each group.
 
-    That of all pixels, drawn towards what repeats tell of the group by its precision.
+    That of all pixels, and what the image tells of the group, by their precision.
     """
-    found = np.full(len(groups), math.log(overall))
-    if not len(table.actual):
-        return np.asarray(np.exp(found))
-    said, errors = table.simulated
+    *_, beyond = _BEYOND[observed]
+    said, _, looked, wide = table.simulated
     edges = [said[one].min() for one in groups[1:]]
     number = np.searchsorted(edges, table.predicted, side="right")
+    found = np.full(len(groups), math.log(overall))
     for index, group in enumerate(groups):
         actual = table.actual[number == index]
-        simulated = float((errors[group] ** 2).mean())
+        drawn, simulated = looked[group], float(wide[group].mean())
         if len(actual) < _FEWEST or not simulated > 0:
             continue
-        level = max(float(actual.mean()) / simulated, 0.3 * overall)
-        spread = _CORRELATED * float(actual.std()) / math.sqrt(len(actual))
-        weights = (level * simulated / max(spread, 1e-12)) ** 2, 1 / _GROUP_ERROR**2
-        found[index] *= weights[1] / sum(weights)
-        found[index] += weights[0] / sum(weights) * math.log(level)
+        excess = beyond * (float(actual.mean()) - float(drawn.mean())) / simulated
+        level = max(1 + excess, _LEAST_OF_GROUP * overall)
+        variances = actual.var() / len(actual) + drawn.var() / len(drawn)
+        spread = math.hypot(
+            _ALIKE[observed] * math.sqrt(variances),
+            _NOISE_ERROR[observed] * float(drawn.mean()),
+        )
+        spread = max(beyond * spread / simulated / level, 1e-3)
+        weights = 1 / spread**2, 1 / _GROUP_ERROR**2
+        found[index] = (
+            weights[0] * math.log(level) + weights[1] * math.log(overall)
+        ) / sum(weights)
     return np.asarray(np.exp(found))
 
 
@@ -210,7 +222,7 @@ def _factor(table: Table, observed: Observed) -> _Factor:
     spread = float(table.excess.std(ddof=1)) if count > 1 else math.inf
     spread /= math.sqrt(count) * table.square
     is_below = excess < -_SIGMAS * spread
-    beyond, error = (1.0, 0.0) if observed == "repeats" else (_UNSEEN, _UNSEEN_ERROR)
+    beyond, error, _ = _BEYOND[observed]
     least, most = _LIMITS[observed]
     seen = max(1 + beyond * excess, least)
     error = max(math.hypot(beyond * spread / seen, error), 1e-3)
