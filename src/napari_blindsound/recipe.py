@@ -263,7 +263,7 @@ class Training:
             patch=config.patch,
             batch=config.batch,
             stride=method.stride,
-            augment=config.augment,
+            orientations=config.orientations if config.augment else (0,),
             device=pick_device(train.device),
             cache_bytes=CACHE_BYTES // networks,
             seed=train.seed,

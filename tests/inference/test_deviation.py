@@ -30,7 +30,7 @@ from napari_blindsound.inference.store import WriteConfig, write
 from napari_blindsound.inference.tiling import Tiler, denoise_region
 from napari_blindsound.methods.blind2sound import Blind2Sound, Blind2SoundConfig
 from napari_blindsound.methods.blind2unblind import Blind2Unblind, Blind2UnblindConfig
-from napari_blindsound.networks.symmetry import TURNS, turned, turned_back
+from napari_blindsound.networks.symmetry import ALL_TURNS, turned, turned_back
 from napari_blindsound.noise.calibration import NoiseModel
 from napari_blindsound.noise.hot_pixels import HotPixels
 from napari_blindsound.training.checkpoint import load_tensors, save_tensors
@@ -137,7 +137,7 @@ def test_the_mean_over_orientations():
     square = CELLS[0, :64, :64]
     np.testing.assert_allclose(mean(square.T), mean(square).T, rtol=1e-4)
     halo, padded = plain.halo, np.pad(square, plain.halo, mode="reflect")[None, None]
-    views = [turned_copy(padded, turn) for turn in range(TURNS)]
+    views = [turned_copy(padded, turn) for turn in ALL_TURNS]
     said = [plain.predicted_deviation(view, halo) for view in views]
     back = [turned_back(torch.from_numpy(one), turn) for turn, one in enumerate(said)]
     eight = plain.with_output(turns=True).predicted_deviation(padded, halo)

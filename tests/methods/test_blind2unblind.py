@@ -13,6 +13,7 @@ from napari_blindsound.images.axes import Axes
 from napari_blindsound.images.volume import Volume
 from napari_blindsound.methods.blind2unblind import Blind2Unblind, Blind2UnblindConfig
 from napari_blindsound.methods.masking import mask_phases
+from napari_blindsound.networks.symmetry import turned, turned_back
 from napari_blindsound.recipe import Recipe, Training
 from napari_blindsound.training.trainer import TrainConfig
 
@@ -192,14 +193,21 @@ def test_auto_becomes_the_smallest_region_that_hides_enough(extents, region):
     config = Blind2UnblindConfig().suited(extents)
     assert config.region == region
     assert config == Blind2UnblindConfig(region=region)
-    rows, columns = extents
-    assert config.augment == (rows == columns or region == "7x7")
+    rows, columns = config.hidden
+    assert len(config.orientations) == (8 if rows == columns else 4)
 
 
 def test_a_chosen_region_stays():
     config = Blind2UnblindConfig(region="1x3")
     assert config.suited((2, 2)) is config
-    assert not config.augment
+
+
+def test_directional_noise_is_flipped_but_never_turned():
+    image = torch.arange(12.0).view(3, 4)
+    for turn in Blind2UnblindConfig(region="1x5").orientations:
+        rows_of = turned(image, turn)
+        assert rows_of.shape == image.shape
+        torch.testing.assert_close(turned_back(rows_of, turn), image)
 
 
 def test_no_region_changes_nothing():

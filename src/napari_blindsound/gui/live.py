@@ -34,7 +34,6 @@ MOST_PIXELS = 1024 * 1024
 _SHARE = 4
 """A preview is repeated after this many times the time that it took."""
 
-_ENDS_COST = 8  # fewer pixels where both estimates are wanted: one takes many passes
 _NUDGE_SECONDS = 0.15  # between previews while somebody scrolls
 _NEWS_SECONDS = 0.9  # between two tellings of progress; previews come with one
 _JUDGED_SIDE = 192  # px of the part that quality is estimated on
@@ -225,7 +224,8 @@ def preview(data: Data, denoiser: Denoiser, request: Request) -> Preview | None:
     from napari_blindsound.inference.tiling import denoise_region
 
     started = time.perf_counter()
-    most = MOST_PIXELS // _ENDS_COST if request.ends else MOST_PIXELS
+    passes = getattr(denoiser.methods[0].config, "cell", 1) ** 2
+    most = MOST_PIXELS // (1 + passes // 2) if request.ends else MOST_PIXELS
     look = request.look.within(most)
     region = data.region(look)
     if region is None:

@@ -9,7 +9,7 @@ import torch
 
 from napari_blindsound.errors import ModelError
 from napari_blindsound.methods.base import DEVIATION
-from napari_blindsound.networks.symmetry import TURNS, turned, turned_back
+from napari_blindsound.networks.symmetry import turned, turned_back
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,7 +75,7 @@ class Estimate:
             return self._upright(method, noisy, halo)
         parts = [
             turned_back(self._upright(method, turned(noisy, turn), halo), turn)
-            for turn in range(TURNS)
+            for turn in method.config.orientations
         ]
         return torch.stack(parts).mean(0)
 

@@ -16,6 +16,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from napari_blindsound.networks.symmetry import ALL_TURNS
+
 if TYPE_CHECKING:
     from napari_blindsound.noise.calibration import NoiseModel
 
@@ -94,6 +96,14 @@ class MethodConfig(BaseModel):
         """
         del region
         return self
+
+    @property
+    def orientations(self) -> tuple[int, ...]:
+        """Flips and turns after which an image still has the same kind of noise.
+
+        Numbers of :func:`napari_blindsound.networks.symmetry.turned`.
+        """
+        return ALL_TURNS
 
 
 class Method(nn.Module, ABC):

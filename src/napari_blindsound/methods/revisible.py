@@ -26,6 +26,7 @@ from napari_blindsound.methods.masking import (
     mask_regions,
     split_phases,
 )
+from napari_blindsound.networks.symmetry import FLIPS
 from napari_blindsound.networks.unet import UNet
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class RevisibleConfig(MethodConfig):
     @model_validator(mode="before")
     @classmethod
     def _follow_the_region(cls, settings: object) -> object:
-        """Make room for the region; crops are not turned where it has a direction."""
+        """Make room for the region."""
         if not isinstance(settings, Mapping):
             return settings
         region = settings.get("region", "auto")
@@ -110,8 +111,6 @@ class RevisibleConfig(MethodConfig):
         changed = {**settings}
         if given in cells:
             changed["cell"] = max(given, least)
-        if rows != columns:
-            changed["augment"] = False
         return changed
 
     @model_validator(mode="after")
@@ -129,11 +128,16 @@ class RevisibleConfig(MethodConfig):
         """Rows and columns hidden around a blind pixel; one where nobody chose."""
         return (1, 1) if self.region == "auto" else _sides(self.region)
 
+    @property
+    def orientations(self) -> tuple[int, ...]:
+        """Flips only, where the noise has a direction."""
+        rows, columns = self.hidden
+        return super().orientations if rows == columns else FLIPS
+
     def suited(self, region: tuple[int, int]) -> Self:
         """The smallest region that hides as many rows and columns on each side.
 
-        Only in place of ``auto``. The cell grows with it, and crops are not turned
-        where the noise has a direction.
+        Only in place of ``auto``. The cell grows with it.
         """
         if self.region != "auto":
             return self

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-TURNS = 8
+ALL_TURNS = tuple(range(8))
+FLIPS = (0, 2, 4, 6)
+"""Those that leave rows rows and columns columns."""
 
 
 def turned(image: Tensor, turn: int) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from napari_blindsound.errors import DataError
 from napari_blindsound.images.pixels import require_finite
-from napari_blindsound.networks.symmetry import TURNS, turned
+from napari_blindsound.networks.symmetry import ALL_TURNS, turned
 from napari_blindsound.training.held_out import held_out
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ class PatchSampler:
         Crops in a draw.
     stride : int
         Every crop's side is a multiple of it.
-    augment : bool
-        Turn and flip each crop at random.
+    orientations : sequence of int
+        Flips and turns (:func:`turned`) that crops are drawn in.
     device : torch.device
         Where the cache lies.
     cache_bytes : int
@@ -88,14 +88,15 @@ class PatchSampler:
         patch: int,
         batch: int,
         stride: int,
-        augment: bool = True,
+        orientations: Sequence[int] = ALL_TURNS,
         device: torch.device | str = "cpu",
         cache_bytes: int = CACHE_BYTES,
         seed: int = 0,
         hold_out: bool = False,
     ) -> None:
         self.patch = min(fitting_patch(volume, patch, stride) for volume in volumes)
-        self.batch, self.augment, self.device = batch, augment, torch.device(device)
+        self.batch, self.device = batch, torch.device(device)
+        self._orientations = tuple(orientations)
         self._preprocessing = preprocessing
         self._cache_bytes = cache_bytes
         self._grids = [_Grid(volume, self.patch) for volume in volumes]
@@ -153,7 +154,9 @@ class PatchSampler:
         height, width = block.noisy.shape[-2:]
         top = int(self._random.integers(height - self.patch + 1))
         left = int(self._random.integers(width - self.patch + 1))
-        turn = int(self._random.integers(TURNS)) if self.augment else 0
+        turns = self._orientations
+        # One orientation needs no draw.
+        turn = turns[int(self._random.integers(len(turns))) if len(turns) > 1 else 0]
         window = np.s_[..., top : top + self.patch, left : left + self.patch]
         weight = None if block.weight is None else turned(block.weight[window], turn)
         return _Block(turned(block.noisy[window], turn), weight)
