@@ -7,7 +7,7 @@ errors are larger for that is told by frames of the same scene, where there are 
 else by what denoising takes away of the image, which holds the lost detail, against
 what it takes away in the simulation, where there is none to lose. Both are looked at
 after a slight blur, which leaves most of the error and a sixth of the noise; where few
-pixels are looked at together, after a wider one.
+pixels are looked at together, in bands, of which the coarse ones have hardly any.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ _SIDE = 256  # px of a window
 _PIXELS = 1 << 19  # denoised at most, once for the image and once for all draws
 _FRAMES = 4  # of the same scene
 _MOST_DRAWS = 4
-_BLUR, _WIDE = 0.7, 1.5  # px; the wide one where few pixels are looked at together
+_BLUR = 0.7  # px
+BLURS = (_BLUR, 1.5, 3.0, 6.0)
+"""Blurs, px, between each of which and the next groups of pixels are looked at."""
 _BLOCK = 16  # px; means over such blocks are independent of one another
 _SIGMAS = 2.0  # from which a correlation of the noise is taken for one
 
@@ -57,13 +59,14 @@ class Table(NamedTuple):
     Parameters
     ----------
     simulated : ndarray
-        (4, n): what the network says in the simulation; the size of the error; and two
-        squares, of what was looked at to tell errors beyond those, and of the error as
-        it is looked at.
+        (2, n): what the network says in the simulation, and the size of the error.
+    looked, errors : ndarray
+        (bands, n): squares of what was looked at in the simulation, to tell errors
+        beyond the simulated ones, and of the error when it is looked at like that.
     predicted : ndarray
         (m,): what it says of the image, a mean over frames.
     actual : ndarray
-        (m,): the first of these squares, for the image.
+        (bands, m): as `looked`, of the image.
     square : float
         Mean of the simulated squared error that `excess` is to be compared with.
     excess : ndarray
@@ -71,6 +74,8 @@ class Table(NamedTuple):
     """
 
     simulated: Floats
+    looked: Floats
+    errors: Floats
     predicted: Floats
     actual: Floats
     square: float
@@ -144,7 +149,6 @@ class Simulation:
         errors = denoised - truth
         is_repeated = self.observed == "repeats"
         left = errors**2 if is_repeated else _blurred(errors)
-        wide = left if is_repeated else _blurred(errors, _WIDE)
         tables = []
         for channel, chosen in enumerate(good):
             unit = self._denoiser.preprocessing.intensity.scale[channel]
@@ -152,26 +156,24 @@ class Simulation:
             if is_repeated:
                 seen = seen_by_each(frames.astype(np.float64))
                 fine: Floats = squared_errors(estimates.astype(np.float64), seen)
-                actual, drawn_fine = fine, left[:, channel]
-                looked = left[:, channel]
+                fine_drawn = left[:, channel]
+                actual, looked = fine[None, None], fine_drawn[None]
+                seen_errors = looked
             else:
                 removed = drawn[:, channel] - denoised[:, channel]
-                fine, drawn_fine = _blurred(frames - estimates)[0], _blurred(removed)
-                actual = _blurred(frames - estimates, _WIDE)[0]
-                looked = _blurred(removed, _WIDE)
-            columns = (
-                said[:, channel] / unit,
-                abs(errors[:, channel]) / unit,
-                looked / unit**2,
-                wide[:, channel] / unit**2,
-            )
+                fine, fine_drawn = _blurred(frames - estimates)[0], _blurred(removed)
+                actual, looked = _bands(frames - estimates), _bands(removed)
+                seen_errors = _bands(errors[:, channel])
+            pairs = said[:, channel][:, chosen], abs(errors[:, channel][:, chosen])
             tables.append(
                 Table(
-                    np.stack([column[:, chosen].ravel() for column in columns]),
+                    np.stack(pairs).reshape(2, -1) / unit,
+                    looked[..., chosen].reshape(len(looked), -1) / unit**2,
+                    seen_errors[..., chosen].reshape(len(looked), -1) / unit**2,
                     predicted[:, channel].mean(axis=0)[chosen] / unit,
-                    actual[chosen] / unit**2,
+                    actual[:, 0, chosen] / unit**2,
                     float(left[:, channel][:, chosen].mean()) / unit**2,
-                    _blocks(fine - drawn_fine.mean(axis=0), chosen) / unit**2,
+                    _blocks(fine - fine_drawn.mean(axis=0), chosen) / unit**2,
                 )
             )
         return tables
@@ -247,10 +249,21 @@ def _most_change(windows: Sequence[Floats]) -> float:
     )
 
 
-def _blurred(planes: Floats, blur: float = _BLUR) -> Floats:
-    """Square of (T, ..., h, w) after a blur."""
+def _smooth(planes: Floats, blur: float) -> Floats:
     sigma = [0.0] * (planes.ndim - 2) + [blur, blur]
-    return np.asarray(gaussian_filter(planes, sigma) ** 2)
+    return np.asarray(gaussian_filter(planes, sigma))
+
+
+def _blurred(planes: Floats) -> Floats:
+    """Square of (T, ..., h, w) after a slight blur."""
+    return _smooth(planes, _BLUR) ** 2
+
+
+def _bands(planes: Floats) -> Floats:
+    """Squares of (T, h, w) by size of the structures: (bands, T, h, w)."""
+    smooth = [_smooth(planes, blur) for blur in BLURS]
+    coarser = [*smooth[1:], np.zeros_like(planes)]
+    return np.stack([(a - b) ** 2 for a, b in zip(smooth, coarser, strict=True)])
 
 
 def _blocks(values: Floats, chosen: Mask) -> Floats:
@@ -265,8 +278,10 @@ def _blocks(values: Floats, chosen: Mask) -> Floats:
 def _joined(parts: Sequence[Table]) -> Table:
     return Table(
         np.concatenate([part.simulated for part in parts], axis=1),
+        np.concatenate([part.looked for part in parts], axis=1),
+        np.concatenate([part.errors for part in parts], axis=1),
         np.concatenate([part.predicted for part in parts]),
-        np.concatenate([part.actual for part in parts]),
+        np.concatenate([part.actual for part in parts], axis=1),
         float(np.mean([part.square for part in parts])),
         np.concatenate([part.excess for part in parts]),
     )

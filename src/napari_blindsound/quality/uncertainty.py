@@ -15,7 +15,7 @@ from scipy.optimize import isotonic_regression
 
 from napari_blindsound.inference.deviation import WITHIN, Band, Uncertainty
 from napari_blindsound.methods.base import DEVIATION
-from napari_blindsound.quality.simulation import Simulation
+from napari_blindsound.quality.simulation import BLURS, Simulation
 
 if TYPE_CHECKING:
     import threading
@@ -29,26 +29,48 @@ if TYPE_CHECKING:
     from napari_blindsound.quality.simulation import Table
 
     Floats = NDArray[np.floating]
-    Groups = list[NDArray[np.intp]]
+    Order = NDArray[np.intp]
 
-_BINS, _FEWEST = 12, 400  # groups of pixels by predicted deviation; pixels in each
+# Groups of pixels by predicted deviation; pixels in each for a width; for a level.
+_BINS, _FEWEST, _PIXELS_OF_LEVEL = 12, 400, 16_000
 
-# How much more lost detail there is than is seen, with its error, and than is seen of
-# groups. After a blur it was 0.9 to 1.8 times as much on phantoms and FOV 00 of FMDD.
-_BEYOND = {"repeats": (1.0, 0.0, 1.0), "residual": (1.7, 0.1, 2.2)}
+# How much more lost detail there is than is seen, with its error. After a blur it was
+# 0.9 to 1.8 times as much on phantoms and FOV 00 of FMDD.
+_BEYOND = {"repeats": (1.0, 0.0), "residual": (1.7, 0.1)}
 # Without a look at the image: the squared errors are those of the simulation, times
-# this power of what the network says of them against those (0.3 to 0.6 there).
-_POWER, _POWER_ERROR, _LEAST_ERROR = 0.45, 0.15, 0.1
+# this power of what the network says of them against those (0.3 to 0.6 there, and more
+# where photons are few, which is where the image itself tells little).
+_POWER, _POWER_ERROR, _LEAST_ERROR = 0.65, 0.12, 0.1
 # Limits of that ratio. Lost detail only adds to the errors; and what was taken away
 # beyond the second number must be noise that was under-estimated.
 _LIMITS = {"repeats": (0.5, 1e4), "residual": (1.0, 9.0)}
 _SIGMAS = 2.0
-# Of groups: errors of the logarithm of that ratio before it is looked at; of the noise
-# they are taken to have; and how much less certain means are than of pixels that have
-# nothing to do with each other.
-_GROUP_ERROR, _LEAST_OF_GROUP = 0.3, 0.3
-_NOISE_ERROR = {"repeats": 0.0, "residual": 0.05}
-_ALIKE = {"repeats": 1.5, "residual": 3.8}
+# Of the logarithm of that ratio in a group, before it is looked at.
+_GROUP_ERROR, _LEAST_OF_GROUP = 0.5, 0.3
+
+
+class _Look(NamedTuple):
+    """How a group is looked at in a band.
+
+    Parameters
+    ----------
+    alike : float
+        How much less certain means are than of pixels that have nothing in common.
+    noise_error : float
+        Of the noise's variance that was simulated, as a share of it.
+    beyond : float
+        How much more lost detail there is than is seen.
+    """
+
+    alike: float
+    noise_error: float
+    beyond: float
+
+
+_LOOKS = {
+    "repeats": [_Look(1.5, 0.0, 1.0)],
+    "residual": [_Look(math.sqrt(2 * math.pi) * blur, 0.05, 2.0) for blur in BLURS],
+}
 
 
 def calibrated(
@@ -135,79 +157,84 @@ class _Channel(NamedTuple):
 
 def _channel(table: Table, observed: Observed) -> _Channel | None:
     """Combine shape and size; None where too little was simulated."""
-    said, errors = table.simulated[:2]
+    said, errors = table.simulated
     if not (len(said) and table.square > 0):
         return None
     factor = _factor(table, observed)
-    groups = _groups(said)
-    knots, widths, weights = _shape(said, errors, groups)
-    squares = _squares(table, groups, factor.value**2, observed)
-    widths = widths * np.sqrt(squares)
-    # Groups of which the network says the same are one.
-    knots, where = np.unique(knots, return_inverse=True)
-    total = np.bincount(where, weights)
-    widths = np.bincount(where, weights * np.log(widths)) / total
-    rising = np.exp(isotonic_regression(widths, weights=total).x)
-    band = Band(tuple(knots.tolist()), tuple(rising.tolist()), 1.0)
+    order = np.argsort(said, kind="stable")
+    levels = _levels(table, order, factor.value**2, observed)
+    scaled = np.sqrt(levels) * errors
+    band = _line(said, scaled, order)
     # The line through the groups misses the shares by a little.
-    number = np.empty(len(said), np.intp)
-    for index, group in enumerate(groups):
-        number[group] = index
-    ratio = np.sqrt(squares)[number] * errors / band.of(said)
+    ratio = scaled / band.of(said)
     one, two = (float(np.quantile(ratio, share)) for share in WITHIN)
     inside = float((ratio <= one).mean()), float((ratio <= two).mean())
     band = Band(band.predicted, tuple(one * width for width in band.actual), two / one)
     return _Channel(band, factor, inside)
 
 
-def _groups(said: Floats) -> Groups:
-    """Equally many pixels each, by what the network says of them."""
-    count = max(1, min(_BINS, len(said) // _FEWEST))
-    return np.array_split(np.argsort(said, kind="stable"), count)
-
-
-def _shape(
-    said: Floats, errors: Floats, groups: Groups
-) -> tuple[Floats, Floats, Floats]:
-    """Of each group: what the network says, width of the band, number of pixels."""
+def _line(said: Floats, errors: Floats, order: Order) -> Band:
+    """Widths that hold 68 % of the errors, by what the network says; never falling."""
+    groups = np.array_split(order, max(1, min(_BINS, len(said) // _FEWEST)))
     found = [
         (np.median(said[one]), np.quantile(errors[one], WITHIN[0]), len(one))
         for one in groups
     ]
     knots, widths, weights = np.maximum(np.array(found, np.float64).T, 1e-12)
-    return knots, widths, weights
+    # Groups of which the network says the same are one.
+    knots, where = np.unique(knots, return_inverse=True)
+    total = np.bincount(where, weights)
+    widths = np.bincount(where, weights * np.log(widths)) / total
+    rising = np.exp(isotonic_regression(widths, weights=total).x)
+    return Band(tuple(knots.tolist()), tuple(rising.tolist()), 1.0)
 
 
-def _squares(
-    table: Table, groups: Groups, overall: float, observed: Observed
-) -> Floats:
-    """Squared errors against simulated ones, of each group.
+def _levels(
+    table: Table, order: Order, overall: float, observed: Observed
+) -> NDArray[np.floating]:
+    """Squared errors against simulated ones, (n,), the same in all of a group.
+
+    That of a group is a mean over bands.
+    """
+    count = max(1, min(_BINS, len(table.predicted) // _PIXELS_OF_LEVEL))
+    groups, looks = np.array_split(order, count), _LOOKS[observed]
+    said = table.simulated[0]
+    edges = [said[one].min() for one in groups[1:]]
+    number = np.searchsorted(edges, table.predicted, side="right")
+    found = np.full(len(said), overall)
+    for index, group in enumerate(groups):
+        here = number == index
+        power = table.errors[:, group].mean(axis=1)
+        if here.sum() < _FEWEST or not (power > 0).all():
+            continue
+        bands = zip(table.actual, table.looked, power, looks, strict=True)
+        levels = [
+            _level(actual[here], drawn[group], square, overall, look)
+            for actual, drawn, square, look in bands
+        ]
+        found[group] = float(np.average(levels, weights=power))
+    return found
+
+
+def _level(
+    actual: Floats, drawn: Floats, square: float, overall: float, look: _Look
+) -> float:
+    """Squared errors against simulated ones, of a group in a band.
 
     That of all pixels, and what the image tells of the group, by their precision.
     """
-    *_, beyond = _BEYOND[observed]
-    said, _, looked, wide = table.simulated
-    edges = [said[one].min() for one in groups[1:]]
-    number = np.searchsorted(edges, table.predicted, side="right")
-    found = np.full(len(groups), math.log(overall))
-    for index, group in enumerate(groups):
-        actual = table.actual[number == index]
-        drawn, simulated = looked[group], float(wide[group].mean())
-        if len(actual) < _FEWEST or not simulated > 0:
-            continue
-        excess = beyond * (float(actual.mean()) - float(drawn.mean())) / simulated
-        level = max(1 + excess, _LEAST_OF_GROUP * overall)
-        variances = actual.var() / len(actual) + drawn.var() / len(drawn)
-        spread = math.hypot(
-            _ALIKE[observed] * math.sqrt(variances),
-            _NOISE_ERROR[observed] * float(drawn.mean()),
-        )
-        spread = max(beyond * spread / simulated / level, 1e-3)
-        weights = 1 / spread**2, 1 / _GROUP_ERROR**2
-        found[index] = (
-            weights[0] * math.log(level) + weights[1] * math.log(overall)
-        ) / sum(weights)
-    return np.asarray(np.exp(found))
+    excess = look.beyond * float(actual.mean() - drawn.mean()) / square
+    level = max(1 + excess, _LEAST_OF_GROUP * overall)
+    variances = actual.var() / len(actual) + drawn.var() / len(drawn)
+    spread = math.hypot(
+        look.alike * math.sqrt(variances), look.noise_error * float(drawn.mean())
+    )
+    weights = (
+        (level * square / max(look.beyond * spread, 1e-12)) ** 2,
+        1 / _GROUP_ERROR**2,
+    )
+    found = weights[0] * math.log(level) + weights[1] * math.log(overall)
+    return math.exp(found / sum(weights))
 
 
 def _factor(table: Table, observed: Observed) -> _Factor:
@@ -222,7 +249,7 @@ def _factor(table: Table, observed: Observed) -> _Factor:
     spread = float(table.excess.std(ddof=1)) if count > 1 else math.inf
     spread /= math.sqrt(count) * table.square
     is_below = excess < -_SIGMAS * spread
-    beyond, error, _ = _BEYOND[observed]
+    beyond, error = _BEYOND[observed]
     least, most = _LIMITS[observed]
     seen = max(1 + beyond * excess, least)
     error = max(math.hypot(beyond * spread / seen, error), 1e-3)
