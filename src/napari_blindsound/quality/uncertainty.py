@@ -45,6 +45,9 @@ _POWER, _POWER_ERROR, _LEAST_ERROR = 0.65, 0.12, 0.1
 # beyond the second number must be noise that was under-estimated.
 _LIMITS = {"repeats": (0.5, 1e4), "residual": (1.0, 9.0)}
 _SIGMAS = 2.0
+# Largest error of the logarithm with which an image tells it; and how wrong deviations
+# were on phantoms of 5 photons, which do not.
+_TOLD, _UNTOLD_ERROR = 0.25, 0.15
 # Of the logarithm of that ratio in a group, before it is looked at.
 _GROUP_ERROR, _LEAST_OF_GROUP = 0.5, 0.3
 
@@ -135,7 +138,7 @@ class _Factor(NamedTuple):
     value, error : float
         Their ratio, and its standard error as a share of it.
     is_seen : bool
-        Whether the image told most of it.
+        Whether the image told it.
     is_below, is_above : bool
         Whether the image surely has less noise than was simulated, or far more.
     """
@@ -255,10 +258,12 @@ def _factor(table: Table, observed: Observed) -> _Factor:
     error = max(math.hypot(beyond * spread / seen, error), 1e-3)
     weights = 1 / error**2, 1 / doubt**2
     found = weights[0] * math.log(min(seen, most)) + weights[1] * prior
+    is_seen = error < _TOLD
+    doubt = 1 / math.sqrt(sum(weights)) / 2
     return _Factor(
         math.exp(found / sum(weights) / 2),
-        1 / math.sqrt(sum(weights)) / 2,
-        error < doubt,
+        doubt if is_seen else max(doubt, _UNTOLD_ERROR),
+        is_seen,
         is_below,
         seen > most,
     )
