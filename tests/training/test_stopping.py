@@ -212,7 +212,8 @@ def test_a_budget_is_kept_to(stack, ending):
     )
     _, last = trained(stack, clocked, None)
     assert last.reason == "done"
-    assert 1 <= last.seconds < 2.5
+    # The cool-down of an open end is counted in steps, which may be faster by then.
+    assert (0.5 if ending == "auto" else 1.0) <= last.seconds < 2.5
 
 
 def test_judging_disturbs_nothing(stack, soon, monkeypatch):
