@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 _BINS, _FEWEST, _PIXELS_OF_LEVEL = 12, 400, 16_000
 
 # How much more lost detail there is than is seen, with its error. After a blur it was
-# 0.9 to 1.8 times as much on phantoms and FOV 00 of FMDD.
-_BEYOND = {"repeats": (1.0, 0.0), "residual": (1.7, 0.1)}
+# 0.9 to 1.8 times as much on phantoms and FOV 00 of FMDD, chance included.
+_BEYOND = {"repeats": (1.0, 0.0), "residual": (1.3, 0.1)}
 # Without a look at the image: the squared errors are those of the simulation, times
 # this power of what the network says of them against those (0.3 to 0.6 there, and more
 # where photons are few, which is where the image itself tells little).
@@ -61,18 +61,15 @@ class _Look(NamedTuple):
         How much less certain means are than of pixels that have nothing in common.
     noise_error : float
         Of the noise's variance that was simulated, as a share of it.
-    beyond : float
-        How much more lost detail there is than is seen.
     """
 
     alike: float
     noise_error: float
-    beyond: float
 
 
 _LOOKS = {
-    "repeats": [_Look(1.5, 0.0, 1.0)],
-    "residual": [_Look(math.sqrt(2 * math.pi) * blur, 0.05, 2.0) for blur in BLURS],
+    "repeats": [_Look(1.5, 0.0)],
+    "residual": [_Look(math.sqrt(2 * math.pi) * blur, 0.05) for blur in BLURS],
 }
 
 
@@ -197,47 +194,39 @@ def _levels(
 ) -> NDArray[np.floating]:
     """Squared errors against simulated ones, (n,), the same in all of a group.
 
-    That of a group is a mean over bands.
+    A group's is that of all pixels, times what the bands tell of the group against all
+    pixels, by their precision.
     """
     count = max(1, min(_BINS, len(table.predicted) // _PIXELS_OF_LEVEL))
-    groups, looks = np.array_split(order, count), _LOOKS[observed]
-    said = table.simulated[0]
+    groups, said = np.array_split(order, count), table.simulated[0]
     edges = [said[one].min() for one in groups[1:]]
     number = np.searchsorted(edges, table.predicted, side="right")
     found = np.full(len(said), overall)
     for index, group in enumerate(groups):
-        here = number == index
-        power = table.errors[:, group].mean(axis=1)
-        if here.sum() < _FEWEST or not (power > 0).all():
+        here, sums = number == index, np.zeros(2)
+        if here.sum() < _FEWEST:
             continue
-        bands = zip(table.actual, table.looked, power, looks, strict=True)
-        levels = [
-            _level(actual[here], drawn[group], square, overall, look)
-            for actual, drawn, square, look in bands
-        ]
-        found[group] = float(np.average(levels, weights=power))
+        for band, look in enumerate(_LOOKS[observed]):
+            actual, drawn = table.actual[band], table.looked[band]
+            errors = table.errors[band]
+            whole, _ = _level(actual, drawn, errors, look)
+            part, doubt = _level(actual[here], drawn[group], errors[group], look)
+            sums += np.array([math.log(part / whole), 1.0]) / doubt**2
+        found[group] *= math.exp(sums[0] / (sums[1] + 1 / _GROUP_ERROR**2))
     return found
 
 
 def _level(
-    actual: Floats, drawn: Floats, square: float, overall: float, look: _Look
-) -> float:
-    """Squared errors against simulated ones, of a group in a band.
-
-    That of all pixels, and what the image tells of the group, by their precision.
-    """
-    excess = look.beyond * float(actual.mean() - drawn.mean()) / square
-    level = max(1 + excess, _LEAST_OF_GROUP * overall)
+    actual: Floats, drawn: Floats, errors: Floats, look: _Look
+) -> tuple[float, float]:
+    """Squared errors against simulated ones in a band, and its logarithm's error."""
+    square = max(float(errors.mean()), 1e-30)
+    level = 1 + float(actual.mean() - drawn.mean()) / square
     variances = actual.var() / len(actual) + drawn.var() / len(drawn)
-    spread = math.hypot(
-        look.alike * math.sqrt(variances), look.noise_error * float(drawn.mean())
-    )
-    weights = (
-        (level * square / max(look.beyond * spread, 1e-12)) ** 2,
-        1 / _GROUP_ERROR**2,
-    )
-    found = weights[0] * math.log(level) + weights[1] * math.log(overall)
-    return math.exp(found / sum(weights))
+    spread = look.alike * math.sqrt(variances) / square
+    doubt = math.hypot(spread, look.noise_error * float(drawn.mean()) / square)
+    level = max(level, _LEAST_OF_GROUP)
+    return level, max(doubt / level, 1e-2)
 
 
 def _factor(table: Table, observed: Observed) -> _Factor:
