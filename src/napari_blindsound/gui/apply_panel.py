@@ -177,6 +177,7 @@ class ApplyPanel(Panel):
         browse.clicked.connect(self._browse)
         self.dtype = Combo()
         self.dtype.addItem("float32", "float32")
+        self.dtype.setMinimumContentsLength(len("float32"))
         self.dtype.addItem("the image's own type", "source")
         self.dtype.setToolTip(
             "Type of the pixels: the image's own is rounded and clipped"
