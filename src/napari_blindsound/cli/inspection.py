@@ -59,9 +59,9 @@ def inspect(
         Options.
     """
     if plot is not None:
-        from napari_blindsound.quality.noise_picture import check_place, write_picture
+        from napari_blindsound.quality.noise_picture import check_picture, write_picture
 
-        check_place(plot, overwrite=overwrite)
+        check_picture(plot, overwrite=overwrite)
     [volume] = Job(
         inputs=(path,), axes=image.axes, image=image.image, channel=image.channel
     ).volumes()

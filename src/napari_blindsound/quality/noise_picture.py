@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_blindsound.errors import OutputError, OutputExistsError
+from napari_blindsound.images.whole_file import check_place, whole_file
 from napari_blindsound.noise.spectrum import REACH
 from napari_blindsound.quality import facts
 from napari_blindsound.quality.figures import INK, PALE, RULE
@@ -30,22 +30,9 @@ _SMALL, _TEXT = 6.2, 7.2  # points
 _STRONG = 0.5  # end of the color scale of correlations
 
 
-def check_place(path: Path, *, overwrite: bool) -> None:
-    """Refuse a place for a picture before any work is done for it.
-
-    Raises
-    ------
-    OutputError
-        If the name ends in none of :data:`SUFFIXES`.
-    OutputExistsError
-        If something lies there and may not be replaced.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        msg = f"{path} is no name for a picture; let it end in {', '.join(SUFFIXES)}"
-        raise OutputError(msg)
-    if path.is_dir() or (path.exists() and not overwrite):
-        msg = f"{path} exists; choose another name, or ask to overwrite it"
-        raise OutputExistsError(msg)
+def check_picture(path: Path, *, overwrite: bool) -> None:
+    """Refuse a place for a picture: see :func:`check_place`."""
+    check_place(path, "picture", SUFFIXES, overwrite=overwrite)
 
 
 def write_picture(found: Sequence[Glance], path: Path, title: str) -> None:
@@ -56,7 +43,7 @@ def write_picture(found: Sequence[Glance], path: Path, title: str) -> None:
     found : sequence of Glance
         One a channel.
     path : Path
-        See :func:`check_place`.
+        See :func:`check_picture`.
     title : str
         Of the image.
 
@@ -66,19 +53,8 @@ def write_picture(found: Sequence[Glance], path: Path, title: str) -> None:
         If the file cannot be written.
     """
     data = _drawn(found, path.suffix.lower().removeprefix("."), title)
-    draft = path.with_name(f".{path.name}.part")
-    try:
-        try:
-            draft.write_bytes(data)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        msg = (
-            f"cannot write {path}: {error}; choose a folder that exists, with "
-            f"permission to write"
-        )
-        raise OutputError(msg) from error
+    with whole_file(path, len(data)) as draft:
+        draft.write_bytes(data)
 
 
 def _drawn(found: Sequence[Glance], kind: str, title: str) -> bytes:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_blindsound.errors import OutputError, OutputExistsError
+from napari_blindsound.images.whole_file import check_place, whole_file
 from napari_blindsound.inference.reading import check_channels
 from napari_blindsound.inference.tiling import denoise_region
 from napari_blindsound.quality.figures import View
@@ -87,21 +85,8 @@ def report(
 
 
 def check_report(path: Path, *, overwrite: bool) -> None:
-    """Refuse a place for a report before any work is done for it.
-
-    Raises
-    ------
-    OutputError
-        If the name ends in none of :data:`SUFFIXES`.
-    OutputExistsError
-        If something lies there and may not be replaced.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        msg = f"{path} is no name for a report; let it end in {', '.join(SUFFIXES)}"
-        raise OutputError(msg)
-    if path.is_dir() or (path.exists() and not overwrite):
-        msg = f"{path} exists; choose another name, or ask to overwrite it"
-        raise OutputExistsError(msg)
+    """Refuse a place for a report: see :func:`check_place`."""
+    check_place(path, "report", SUFFIXES, overwrite=overwrite)
 
 
 def _page(trust: Trust, denoiser: Denoiser, volume: Volume) -> Page:
@@ -209,21 +194,6 @@ def _of_versions(denoiser: Denoiser) -> str:
 
 
 def _write(path: Path, data: bytes) -> Path:
-    """Write a file that is there only once it is complete."""
-    try:
-        # mkstemp in the same folder: os.replace is atomic within a file system only.
-        handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            Path(draft).chmod(0o644)
-            Path(draft).replace(path)
-        finally:
-            Path(draft).unlink(missing_ok=True)
-    except OSError as error:
-        msg = (
-            f"cannot write {path}: {error}; choose a folder that exists, with "
-            f"permission to write and space for {len(data) / 1e6:.1f} MB"
-        )
-        raise OutputError(msg) from error
+    with whole_file(path, len(data)) as draft:
+        draft.write_bytes(data)
     return path

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from napari_blindsound.errors import ModelError, ModelNotFoundError, OutputError
+from napari_blindsound.errors import ModelError, ModelNotFoundError
+from napari_blindsound.images.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,22 +46,9 @@ def save_tensors(
     """
     path = Path(path)
     cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        # mkstemp in the same folder: os.replace is atomic within a file system only.
-        handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        try:
-            save_file(cpu, draft, metadata={_KEY: json.dumps(header)})
-            Path(draft).chmod(0o644)
-            Path(draft).replace(path)
-        finally:
-            Path(draft).unlink(missing_ok=True)
-    except (OSError, SafetensorError) as error:
-        msg = (
-            f"cannot write {path}: {error}; choose a folder that exists, with "
-            f"permission to write and space for {_megabytes(cpu):.1f} MB"
-        )
-        raise OutputError(msg) from error
+    size = sum(tensor.nbytes for tensor in cpu.values())
+    with whole_file(path, size, (OSError, SafetensorError)) as draft:
+        save_file(cpu, draft, metadata={_KEY: json.dumps(header)})
     return path
 
 
@@ -101,7 +87,3 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Inverse of :func:`prefixed`: what lies below the prefix, without it."""
     start = f"{prefix}."
     return {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
-
-
-def _megabytes(tensors: dict[str, Tensor]) -> float:
-    return sum(tensor.nbytes for tensor in tensors.values()) / 1e6
