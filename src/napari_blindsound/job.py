@@ -196,10 +196,7 @@ class Job(BaseModel):
         if not self.uncertainty:
             return
         if denoiser is not None:
-            found = denoiser.uncertainty
-            meant = None if found is None else found.output
-            name = self.estimated(denoiser).estimate_name
-            check_deviation(denoiser.method, name, meant)
+            self.estimated(denoiser).check_deviation()
             return
         method = methods.find(self.recipe.method)
         output = self.estimate or method.outputs[0]

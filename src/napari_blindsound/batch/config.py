@@ -115,9 +115,7 @@ class BatchConfig(BaseModel):
         if not self.uncertainty:
             return
         if model is not None:
-            found = model.uncertainty
-            meant = None if found is None else found.output
-            check_deviation(model.method, model.estimate_name, meant)
+            model.check_deviation()
         elif not isinstance(self.model, Path):
             method = methods.find(self.recipe.method)
             output = self.estimate or method.outputs[0]

@@ -18,6 +18,7 @@ from napari_blindsound.errors import ModelError
 from napari_blindsound.inference.deviation import (
     Deviation,
     Uncertainty,
+    check_deviation,
     knows_deviation,
 )
 from napari_blindsound.inference.estimate import Estimate
@@ -226,11 +227,23 @@ class Denoiser:
             Applied as this model is, in the same counts. None where the method knows no
             deviation, or only that of another estimate: `check_deviation` says so.
         """
-        found = self.uncertainty
-        meant = None if found is None else found.output
-        if not knows_deviation(self.method, self.estimate_name, meant):
-            return None
-        return Deviation(self)
+        known = knows_deviation(self.method, self.estimate_name, self._meant)
+        return Deviation(self) if known else None
+
+    def check_deviation(self) -> None:
+        """Refuse to give standard deviations where :meth:`deviation` is None.
+
+        Raises
+        ------
+        ModelError
+            With what is known, and what to do.
+        """
+        check_deviation(self.method, self.estimate_name, self._meant)
+
+    @property
+    def _meant(self) -> str | None:
+        """Estimate whose deviations were calibrated."""
+        return None if self.uncertainty is None else self.uncertainty.output
 
     def predicted_deviation(self, padded: np.ndarray, halo: int) -> np.ndarray:
         """What the network says of its errors, normalized and not calibrated.
