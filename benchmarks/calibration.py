@@ -24,8 +24,9 @@ import numpy as np
 from PIL import Image
 
 from napari_blindsound.images.phantom import Camera, phantom
-from napari_blindsound.noise.camera import calibrate, response_gain
+from napari_blindsound.noise.camera import calibrate
 from napari_blindsound.noise.correlation import measure_correlation
+from napari_blindsound.noise.survey import laplacian_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -164,7 +165,7 @@ def _print_captures(root: Path, *, verbose: bool) -> None:
             for way, used in ways:
                 frames = [np.stack(used)] if len(used) > 1 else []
                 shared = measure_correlation(used[:1], frames=frames)
-                response = response_gain(shared.map)
+                response = laplacian_response(shared).gain
                 result = calibrate(used[:1], frames=frames, response_gain=response)
                 slope = slope_against(used, truth)
                 noted = "" if frames else f", response gain {response:.2f}"

@@ -59,6 +59,41 @@ def test_denoises_and_keeps_the_means_of_flat_regions(trained):
     assert denoised[:, rest].mean() == pytest.approx(clean[rest].mean(), rel=2e-3)
 
 
+def test_inspect_measures_the_camera():
+    [glance] = nb.inspect(flats()[0], axes="TYX")
+    assert glance.noise.gain == pytest.approx(GAIN, rel=0.1)
+    assert "photon" in glance.as_rows()["gain"]
+
+
+def test_trust_tests_a_model_and_writes_a_page(trained, tmp_path):
+    noisy, _ = flats()
+    page = tmp_path / "report.html"
+    found = nb.trust(noisy, trained, page, axes="TYX")
+    assert found.summary
+    assert not found.stopped
+    assert found.summary in page.read_text(encoding="utf-8")
+    with pytest.raises(OutputExistsError):
+        nb.trust(noisy, trained, page, axes="TYX")
+
+
+def test_a_training_with_an_open_end_says_what_it_kept():
+    noisy, _ = flats(2, 64)
+    model = nb.train(noisy, axes="TYX", steps=200, settings=TINY, ending="auto")
+    assert model.provenance["kept_steps"][0] > 0
+
+
+def test_the_deviation_is_denoised_like_a_result(tmp_path):
+    noisy, _ = flats(4, 64)
+    model = nb.train(noisy, axes="TYX", steps=100, settings=TINY, method="blind2sound")
+    deviation = model.deviation()
+    assert deviation is not None
+    in_memory = nb.denoise(noisy, deviation, axes="TYX")
+    assert in_memory.shape == noisy.shape
+    assert in_memory.min() > 0
+    place = nb.denoise(noisy, deviation, tmp_path / "d.ome.zarr", axes="TYX")
+    np.testing.assert_allclose(zarr.open_array(place / "0"), in_memory, rtol=1e-4)
+
+
 def test_result_scales_with_the_camera():
     noisy, _ = flats(2, 64)
     results = []

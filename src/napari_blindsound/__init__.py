@@ -11,17 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_blindsound import methods
-    from napari_blindsound.api import denoise, load, train
+    from napari_blindsound.api import denoise, inspect, load, train, trust
     from napari_blindsound.images.open import open_volume
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "denoise", "load", "methods", "open_volume", "train"]
+__all__ = [
+    "__version__",
+    "denoise",
+    "inspect",
+    "load",
+    "methods",
+    "open_volume",
+    "train",
+    "trust",
+]
 
 _HOMES = {
     "denoise": "napari_blindsound.api",
+    "inspect": "napari_blindsound.api",
     "load": "napari_blindsound.api",
     "open_volume": "napari_blindsound.images.open",
     "train": "napari_blindsound.api",
+    "trust": "napari_blindsound.api",
 }
 
 

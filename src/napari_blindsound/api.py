@@ -1,12 +1,15 @@
 """What the command line, the docks and scripts call: train on images, apply the result.
 
 >>> import napari_blindsound as nb
+>>> nb.inspect("stack.tif")[0].as_rows()  # doctest: +SKIP
 >>> model = nb.train("stack.tif", seconds=60)  # doctest: +SKIP
 >>> nb.denoise("stack.tif", model, "denoised.ome.zarr")  # doctest: +SKIP
+>>> nb.trust("stack.tif", model, "report.html").summary  # doctest: +SKIP
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_blindsound import methods as registry
@@ -15,21 +18,49 @@ from napari_blindsound.images.volume import Volume
 from napari_blindsound.inference.denoiser import Denoiser
 from napari_blindsound.inference.store import WriteConfig, write
 from napari_blindsound.inference.tiling import denoise_region
+from napari_blindsound.quality import trust as tests
+from napari_blindsound.quality.preflight import Glance, glances
+from napari_blindsound.quality.report import check_report
+from napari_blindsound.quality.report import report as write_report
 from napari_blindsound.recipe import Recipe, Training
 from napari_blindsound.training.trainer import TrainConfig
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     import numpy as np
 
+    from napari_blindsound.inference.deviation import Deviation
     from napari_blindsound.inference.store import WriteEvent
-    from napari_blindsound.training.events import TrainEvent
+    from napari_blindsound.training.events import Ending, TrainEvent
 
 Source = Any
 """Whatever `open_volume` takes: a path, a list of them, an array, a Volume."""
+
+
+def inspect(image: Source, *, axes: str | None = None) -> list[Glance]:
+    """Measure the noise of an image on a small sample, before anything is trained.
+
+    Parameters
+    ----------
+    image
+        What `open_volume` takes.
+    axes : str, optional
+        Names of the axes where the image does not say.
+
+    Returns
+    -------
+    list of Glance
+        One a channel: gain, offset and read noise with their confidence, correlation,
+        photons, saturation; :meth:`Glance.as_rows` says it in words.
+
+    Raises
+    ------
+    BlindsoundError
+        If the image cannot be read.
+    """
+    return glances(open_volume(image, axes=axes))
 
 
 def train(
@@ -41,6 +72,7 @@ def train(
     channels: Literal["each", "joint"] = "each",
     steps: int | None = None,
     seconds: float | None = None,
+    ending: Ending = "last",
     seed: int = 0,
     device: str = "auto",
     axes: str | None = None,
@@ -59,6 +91,9 @@ def train(
         One network a channel, or one on all channels jointly.
     steps, seconds
         Length of the training; by default the method's number of steps.
+    ending : {"last", "best", "auto"}
+        With which weights to end: those of the last step; the best of all; or, with
+        ``auto``, the best ones as soon as more steps bring nothing.
     seed : int
         The same seed gives the same model on the same machine (with `steps`).
     device : str
@@ -85,7 +120,9 @@ def train(
         preset=preset,
         settings=dict(settings or {}),
         channels=channels,
-        train=TrainConfig(steps=steps, seconds=seconds, seed=seed, device=device),
+        train=TrainConfig(
+            steps=steps, seconds=seconds, ending=ending, seed=seed, device=device
+        ),
     )
     training = Training(_volumes(images, axes), recipe)
     try:
@@ -110,7 +147,7 @@ def load(path: Path | str, device: str = "auto") -> Denoiser:
 
 def denoise(
     image: Source,
-    model: Denoiser | Path | str,
+    model: Denoiser | Deviation | Path | str,
     output: Path | str | None = None,
     *,
     axes: str | None = None,
@@ -125,8 +162,9 @@ def denoise(
     ----------
     image
         What `open_volume` takes.
-    model : Denoiser or path
-        The trained model.
+    model : Denoiser, Deviation or path
+        The trained model; its :meth:`Denoiser.deviation` in place of it gives the
+        standard deviation of every pixel of the result.
     output : path, optional
         Where to write, ``.ome.zarr`` or ``.ome.tif``, piece by piece. Without it the
         result is returned, and must fit into memory.
@@ -153,7 +191,7 @@ def denoise(
     BlindsoundError
         If the image or model cannot be read, do not fit, or the output not be written.
     """
-    denoiser = model if isinstance(model, Denoiser) else load(model, device)
+    denoiser = load(model, device) if isinstance(model, str | Path) else model
     volume = open_volume(image, axes=axes)
     if output is None:
         whole = tuple(slice(0, size) for size in volume.shape)
@@ -164,6 +202,59 @@ def denoise(
             on_event(event)
         written = event.path
     return written
+
+
+def trust(
+    image: Source,
+    model: Denoiser | Path | str,
+    report: Path | str | None = None,
+    *,
+    axes: str | None = None,
+    overwrite: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    stop: threading.Event | None = None,
+) -> tests.Trust:
+    """Test what a model does to an image and to noise, without a clean image.
+
+    Parameters
+    ----------
+    image
+        What `open_volume` takes: an image that the model is used on.
+    model : Denoiser or path
+        The trained model.
+    report : path, optional
+        Where a one-page report goes, ``.html``, ``.png`` or ``.pdf``; not written if
+        stopped.
+    axes : str, optional
+        Names of the axes where the image does not say.
+    overwrite : bool
+        Replace an earlier report.
+    seed : int
+        Of the noise and of the places that are looked at.
+    device : str
+        For a model given as a path.
+    stop : threading.Event, optional
+        Set it to end early; the tests not done are then unknown.
+
+    Returns
+    -------
+    Trust
+        Its verdict, summary, and the findings of each channel.
+
+    Raises
+    ------
+    BlindsoundError
+        If the image or model cannot be read, do not fit, or the report not be written.
+    """
+    if report is not None:
+        check_report(Path(report), overwrite=overwrite)
+    denoiser = model if isinstance(model, Denoiser) else load(model, device)
+    volume = open_volume(image, axes=axes)
+    found = tests.trust(denoiser, volume, seed=seed, stop=stop)
+    if report is not None and not found.stopped:
+        write_report(found, denoiser, volume, Path(report), overwrite=overwrite)
+    return found
 
 
 def _volumes(images: Source | Sequence[Source], axes: str | None) -> list[Volume]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import threading
 import time
@@ -291,14 +292,16 @@ class Training:
 
     def _judged(self) -> dict[str, Any]:
         """What the networks found of themselves, where they were asked to."""
-        judges = [t.stopping for t in self._trainers if t.stopping]
-        kept = [judge.kept for judge in judges]
+        judged = [(t.stopping, t.step) for t in self._trainers if t.stopping]
+        kept = [stopping.kept for stopping, _ in judged]
         if not any(kept):
             return {}
+        gains = [found.gain if found else math.nan for found in kept]
         return {
-            "kept_steps": [found.step if found else 0 for found in kept],
-            "estimated_gain": [found.gain if found else None for found in kept],
-            "estimated_from": judges[0].source,
+            "kept_steps": [stopping.kept_step(step) for stopping, step in judged],
+            # JSON has no word for what is no number.
+            "estimated_gain": [g if math.isfinite(g) else None for g in gains],
+            "estimated_from": judged[0][0].source,
         }
 
     def _provenance(self) -> dict[str, Any]:

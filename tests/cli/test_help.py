@@ -74,7 +74,7 @@ def test_methods_are_listed_from_the_registry(cli):
         assert method.reference in said.out
     listed = json.loads(cli("methods", "--json").out)["methods"]
     assert [entry["name"] for entry in listed] == list(methods.available())
-    assert listed[0]["presets"]["fast"]["width"] == 16
+    assert listed[0]["presets"]["fast"]["width"] == 8
 
 
 def _unframed(text):

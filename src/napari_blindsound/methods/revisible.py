@@ -62,7 +62,7 @@ _MOST_HIDDEN = 0.5
 class RevisibleConfig(MethodConfig):
     """Network, mask and the weight of the visible branch over the training."""
 
-    width: int = Field(16, ge=1, description="channels of the network's downward path")
+    width: int = Field(8, ge=1, description="channels of the network's downward path")
     depth: int = Field(3, ge=1, le=7, description="poolings by 2 in the network")
     region: Region = Field(
         "auto",

@@ -22,7 +22,6 @@ from napari_blindsound.noise.moments import (
     SMALLEST_SIDE,
     Samples,
     bounded,
-    response_gain,
     samples_of_planes,
 )
 from napari_blindsound.noise.signs import Histogram, histogram
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Calibration", "Estimated", "calibrate", "response_gain"]
+__all__ = ["Calibration", "Estimated", "calibrate"]
 
 _MAX_PIXELS, _ROUGH_PIXELS = 2_000_000, 500_000
 _WHITE = 0.1
@@ -80,8 +79,9 @@ def calibrate(
         With less than 3 frames the offset remains unknown.
     response_gain
         Variance of the Laplacian's response over that of the noise: 1 for white noise,
-        less for noise that is alike in neighboring pixels (see `response_gain`). With
-        a value far from 1 the offset remains unknown, unless there are frames.
+        less for noise that is alike in neighboring pixels, see
+        `survey.laplacian_response`. With a value far from 1 the offset remains unknown,
+        unless there are frames.
     seed
         Of the draws.
 

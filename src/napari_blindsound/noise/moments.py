@@ -34,7 +34,6 @@ _BLOCKS, _SMALLEST_BLOCK, _LARGEST_BLOCK = 1500, 8, 64
 _FLAT, _FLATTEST = 3.0, 1.1
 _OUTLIER_SIGMAS, _OUTLIER_PHOTONS = 6.0, 4.0
 _MOST_OUTLIERS = 1e-3
-_CHANCE = 0.03
 _BOX, _QUADRATIC = np.full(5, 0.2), np.array([-3.0, 12.0, 17.0, 12.0, -3.0]) / 35
 
 
@@ -45,9 +44,6 @@ def _smooth_weights() -> NDArray[np.float64]:
 
 
 _RESIDUAL = np.eye(25)[12].reshape(5, 5) - _smooth_weights()
-_ALONG = np.array([1.0, -4.0, 6.0, -4.0, 1.0]) / 6
-_LAPLACIAN = np.outer(_ALONG, _ALONG)
-"""Autocorrelation of the Laplacian's weights."""
 _SQUARES, _CUBES = float((_RESIDUAL**2).sum()), float((_RESIDUAL**3).sum())
 
 
@@ -167,26 +163,6 @@ def laplacian(image: Floats) -> Floats:
     across = image[..., :, :-2] - 2 * image[..., :, 1:-1] + image[..., :, 2:]
     down = across[..., :-2, :] - 2 * across[..., 1:-1, :] + across[..., 2:, :]
     return np.asarray(down / 6)
-
-
-def response_gain(autocorrelation: NDArray[np.float64]) -> float:
-    """Variance of the Laplacian's response over that of correlated noise.
-
-    Parameters
-    ----------
-    autocorrelation
-        (2 n + 1, 2 n + 1), n at least 2: 1 in the center, lags in y and x about it.
-        Correlations below 0.03 count as none, as chance gives them.
-
-    Returns
-    -------
-    float
-        1 for white noise, and at least 0.01.
-    """
-    middle = len(autocorrelation) // 2
-    near = autocorrelation[middle - 2 : middle + 3, middle - 2 : middle + 3]
-    certain = np.where(abs(near) > _CHANCE, near, 0.0)
-    return max(0.01, float((certain * _LAPLACIAN).sum()))
 
 
 def samples_of_planes(

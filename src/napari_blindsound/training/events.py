@@ -105,7 +105,8 @@ class Finished:
     stage : str
         What was trained.
     best_step : int or None
-        Steps after which the weights were those kept, where the training judged itself.
+        Number of steps after which the weights were those kept, where the training
+        judged itself.
     gain : float or None
         Estimated gain of these weights, as in `Judged`.
     words : str

@@ -151,6 +151,11 @@ class Stopping:
         decibels, error = self.judgements[-1].worse_by(best)
         return best if decibels > _SURE * error else self.judgements[-1]
 
+    def kept_step(self, step: int) -> int:
+        """Steps after which the weights were those of :meth:`chosen`, now at `step`."""
+        kept = self.kept
+        return step if kept is None or kept is self.judgements[-1] else kept.step
+
     def chosen(self, last: Method) -> Method:
         """The weights to keep: the best judged, or `last`, the averaged ones as now."""
         is_last = not self.judgements or self.kept is self.judgements[-1]

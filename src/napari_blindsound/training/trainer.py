@@ -229,7 +229,7 @@ class Trainer:
             self.step,
             self.seconds,
             self.stage,
-            best_step=kept.step if kept else None,
+            best_step=self.stopping.kept_step(self.step),
             gain=kept.gain if kept else None,
             words=self.stopping.words(reason, self.step),
         )
