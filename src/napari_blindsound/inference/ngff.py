@@ -62,6 +62,8 @@ class NgffSink:
         Stored as the attribute ``blindsound``.
     resume : bool
         Go on with the folder that is there, with the facts it has.
+    shared : bool
+        Go on with it while other processes do, too: only put shards into it.
     """
 
     def __init__(
@@ -76,16 +78,17 @@ class NgffSink:
         levels: int | None,
         compression: int,
         resume: bool = False,
+        shared: bool = False,
     ) -> None:
         self.path = path
         self.shards = shards
         self._volume = volume
         self._windows = _Windows(volume.n_channels)
         self._grids = list(_grids(shards, levels))
-        self._is_continued = resume
+        self._is_continued = resume or shared
         if resume:
             self._tidy_up()
-        else:
+        elif not shared:
             multiscale = _multiscale(volume.name, axes, self._grids)
             self._make(v05.Image(multiscales=[multiscale]), dtype, compression)
         root = zarr.open_group(path, mode="r+")
@@ -98,8 +101,9 @@ class NgffSink:
         self._levels = [
             zarr.open_array(path / str(i), mode="r+") for i in range(len(self._grids))
         ]
-        # Until it is complete, no reader shall take it for an image.
-        self._label({"ome": self._ome, "complete": False})
+        if not shared:
+            # Until it is complete, no reader shall take it for an image.
+            self._label({"ome": self._ome, "complete": False})
 
     def _make(self, image: v05.Image, dtype: np.dtype[Any], compression: int) -> None:
         prepare_image(
@@ -111,10 +115,14 @@ class NgffSink:
 
     def _tidy_up(self) -> None:
         """Remove what zarr left of files that it was writing, and coarser levels."""
-        for draft in self.path.rglob("*.partial"):
-            draft.unlink()
+        self._remove_drafts()
         for number in range(1, len(self._grids)):
             shutil.rmtree(self.path / str(number) / "c", ignore_errors=True)
+
+    def _remove_drafts(self) -> None:
+        """Remove what killed processes left of files that they were writing."""
+        for draft in self.path.rglob("*.partial"):
+            draft.unlink(missing_ok=True)
 
     def put(self, region: Region, pixels: npt.NDArray[Any]) -> list[_Range]:
         """Write one shard of level 0; several threads may, each its own shard.
@@ -165,6 +173,7 @@ class NgffSink:
         str
             What was done, after each piece of work.
         """
+        self._remove_drafts()
         for number, grid in enumerate(self._grids[1:], start=1):
             for done, region in enumerate(grid, start=1):
                 self._levels[number][region] = self._coarse(number, region)

@@ -22,7 +22,7 @@ from napari_blindsound.inference.shards import Shards, pixels_of
 from napari_blindsound.inference.tiling import Tiler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_blindsound.images.volume import Region, Volume
@@ -74,6 +74,8 @@ class Pipeline:
         What to call the output in errors.
     ledger : Ledger
         Where finished shards are noted; those noted already are left out.
+    numbers : sequence of int, optional
+        The only shards to denoise, in this order, where others do the rest.
     """
 
     denoiser: TileOperator
@@ -82,6 +84,7 @@ class Pipeline:
     dtype: np.dtype[Any]
     path: Path
     ledger: Ledger
+    numbers: Sequence[int] | None = None
 
     def steps(self) -> Iterator[int]:
         """Denoise all shards that are not finished.
@@ -115,16 +118,17 @@ class Pipeline:
     def _read_ahead(
         self, readers: ThreadPoolExecutor
     ) -> Iterator[tuple[int, Region, Padded, float]]:
-        finished = frozenset(self.ledger.records)
         ahead: deque[tuple[int, Region, Future[tuple[Padded, float]]]] = deque()
 
         def first() -> tuple[int, Region, Padded, float]:
             number, region, future = ahead.popleft()
             return number, region, *future.result()
 
-        for number, region in enumerate(self.sink.shards):
-            if number in finished:
+        shards = self.sink.shards
+        for number in range(len(shards)) if self.numbers is None else self.numbers:
+            if number in self.ledger.records:
                 continue
+            region = shards[number]
             ahead.append((number, region, readers.submit(self._read, region)))
             if len(ahead) > READ_AHEAD:
                 yield first()

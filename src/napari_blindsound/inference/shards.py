@@ -77,6 +77,24 @@ class Shards:
             for size, step in zip(self.shape, self.shard_shape, strict=True)
         )
 
+    def __getitem__(self, number: int) -> Region:
+        """Region of one shard, by its number in the array's order.
+
+        Raises
+        ------
+        IndexError
+            If there are not so many.
+        """
+        if not 0 <= number < len(self):
+            msg = f"shard {number} of {len(self)}"
+            raise IndexError(msg)
+        spans: list[slice] = []
+        steps = zip(reversed(self.shape), reversed(self.shard_shape), strict=True)
+        for size, step in steps:
+            number, at = divmod(number, math.ceil(size / step))
+            spans.append(slice(at * step, min((at + 1) * step, size)))
+        return tuple(reversed(spans))
+
     def __iter__(self) -> Iterator[Region]:
         """Regions of the shards, in the array's order."""
         cuts = [
