@@ -95,24 +95,6 @@ class Shards:
             spans.append(slice(at * step, min((at + 1) * step, size)))
         return tuple(reversed(spans))
 
-    def __getitem__(self, number: int) -> Region:
-        """Region of one shard, by its number in the array's order.
-
-        Raises
-        ------
-        IndexError
-            If there is no such shard.
-        """
-        if not 0 <= number < len(self):
-            msg = f"there is no shard {number} among {len(self)}"
-            raise IndexError(msg)
-        region = []
-        pairs = zip(self.shape, self.shard_shape, strict=True)
-        for size, step in reversed(list(pairs)):
-            number, i = divmod(number, math.ceil(size / step))
-            region.append(slice(i * step, min((i + 1) * step, size)))
-        return tuple(reversed(region))
-
     def __iter__(self) -> Iterator[Region]:
         """Regions of the shards, in the array's order."""
         cuts = [
