@@ -20,6 +20,7 @@ from napari_blindsound.errors import ModelError, RecipeError
 from napari_blindsound.inference.denoiser import Denoiser
 from napari_blindsound.networks.device import pick_device
 from napari_blindsound.networks.weights import seeded
+from napari_blindsound.noise.neighbors import Choice, choose_context
 from napari_blindsound.quality.uncertainty import calibrated
 from napari_blindsound.training.checkpoint import (
     load_tensors,
@@ -111,6 +112,9 @@ class Training:
         started = time.perf_counter()
         self.images, self.recipe = tuple(images), recipe
         self.preprocessing = Preprocessing.fit(self.images, seed=recipe.train.seed)
+        # One configuration for all networks, as a model has one.
+        self.choice: Choice | None = None
+        self.config = self._settled()
         self.reason: Literal["not started"] | Reason = "not started"
         self._may_fall_back = may_fall_back
         stages = self._stages()
@@ -249,9 +253,7 @@ class Training:
         stop_after: int | None,
         one_thread_after: int | None,
     ) -> Trainer:
-        # One configuration for all networks, as a model has one.
-        config = self.recipe.config().suited(self.preprocessing.region())
-        train = self.recipe.train
+        config, train = self.config, self.recipe.train
         networks = 1 if self.recipe.channels == "joint" else self.images[0].n_channels
         if train.seconds is not None:
             train = train.model_copy(update={"seconds": train.seconds / networks})
@@ -269,6 +271,7 @@ class Training:
             cache_bytes=CACHE_BYTES // networks,
             seed=train.seed,
             hold_out=train.ending != "last",
+            context=config.neighbors,
         )
         judge = None
         if train.ending != "last":
@@ -289,6 +292,33 @@ class Training:
             may_fall_back=self._may_fall_back,
             judge=judge,
         )
+
+    def _settled(self) -> MethodConfig:
+        """Settings of which none is left to the images any more.
+
+        Raises
+        ------
+        RecipeError
+            If an image has not the neighboring planes that the recipe wants.
+        """
+        region = self.preprocessing.region()
+        config = self.recipe.config().suited(region)
+        if getattr(config, "context", None) == "auto":
+            self.choice = choose_context(
+                self.images, region=region, seed=self.recipe.train.seed
+            )
+            config = config.beside(self.choice.context)
+        for image in self.images:
+            if not config.neighbors.fits(image):
+                msg = (
+                    f"the setting context={config.neighbors.name} wants "
+                    f"{config.neighbors.words}, but {image.name} has axes "
+                    f"{image.axes.names} of {image.shape}: give stacks of at least "
+                    f"{config.neighbors.planes + 1} planes along "
+                    f"{config.neighbors.axis}, or another context"
+                )
+                raise RecipeError(msg)
+        return config
 
     def _judged(self) -> dict[str, Any]:
         """What the networks found of themselves, where they were asked to."""
@@ -323,6 +353,7 @@ class Training:
             "seconds": round(seconds(self._trainers), 3),
             "device": str(self._trainers[0].device),
             "ended": self.reason,
+            **({} if self.choice is None else {"context": self.choice.words}),
             **self._judged(),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),

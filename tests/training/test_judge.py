@@ -105,7 +105,7 @@ def test_held_out_pixels_do_not_teach_nor_do_saturated_ones(cells):
     expected = ~held_out(slice(0, SIZE), slice(0, SIZE))
     expected[20:24, 30:34] = False
     sampler.close()
-    assert np.array_equal(block.weight[0].numpy() > 0, expected)
+    assert np.array_equal(block.weight[0, 0].numpy() > 0, expected)
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])

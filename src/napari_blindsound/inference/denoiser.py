@@ -9,12 +9,15 @@ from collections import defaultdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
+from numpy.lib.stride_tricks import as_strided, sliding_window_view
 from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 
 from napari_blindsound import methods as registry
 from napari_blindsound.errors import ModelError
+from napari_blindsound.images.context import center_first
 from napari_blindsound.inference.deviation import (
     Deviation,
     Uncertainty,
@@ -38,9 +41,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
     from torch import Tensor
 
+    from napari_blindsound.images.context import Context
     from napari_blindsound.methods.base import Method
 
 FORMAT = 1
@@ -150,6 +153,11 @@ class Denoiser:
         return len(self.preprocessing.noise)
 
     @property
+    def context(self) -> Context:
+        """Neighboring planes that each plane is seen with."""
+        return self.methods[0].context
+
+    @property
     def stride(self) -> int:
         """Pixels to which origin and size of tiles are aligned."""
         return max(method.stride for method in self.methods)
@@ -185,7 +193,8 @@ class Denoiser:
         Parameters
         ----------
         noisy : ndarray
-            Counts, (..., Y, X), or (..., C, Y, X) for a model of several channels.
+            Counts, (..., Y, X), or (..., C, Y, X) for a model of several channels. One
+            that sees neighboring planes (:attr:`context`) needs their axis before that.
 
         Returns
         -------
@@ -207,7 +216,8 @@ class Denoiser:
         Parameters
         ----------
         padded : ndarray
-            Counts, (N, C, h + 2 halo, w + 2 halo), finite.
+            Counts, (N, C, h + 2 halo, w + 2 halo), finite; with a :attr:`context` (N,
+            depth * C, ...), each plane between its neighbors.
         halo : int
             At least :attr:`halo`; it and h and w are multiples of :attr:`stride`.
 
@@ -265,16 +275,39 @@ class Denoiser:
         self, padded: np.ndarray, halo: int, estimate: Estimate
     ) -> np.ndarray:
         """Normalized estimate of the core of tiles in counts."""
-        normalized = torch.from_numpy(self.preprocessing.normalize(padded))
+        windows = self._normalized(padded)
         with _LOCKS[str(self.device)], torch.inference_mode():
             # One network takes all channels, several take one each.
-            shares = normalized.tensor_split(len(self.methods), dim=1)
+            shares = [
+                torch.from_numpy(center_first(share, self.context.planes))
+                for share in np.array_split(windows, len(self.methods), axis=2)
+            ]
             parts = [
                 self._forward(method, share, halo, estimate)
                 for method, share in zip(self.methods, shares, strict=True)
             ]
         joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         return joined.numpy()
+
+    def _normalized(self, padded: np.ndarray) -> np.ndarray:
+        """Windows (N, depth, C, h, w) as the network knows them.
+
+        Planes that windows share, as :func:`read_padded` has them, are worked on once.
+        """
+        depth, channels = self.context.depth, self.n_channels
+        n, _, *sides = padded.shape
+        step, plane, *_ = padded.strides
+        if depth == 1 or n == 1 or step != channels * plane:
+            counts = padded.reshape(n, depth, channels, *sides)
+            return self.preprocessing.normalize(counts)
+        planes = as_strided(
+            padded,
+            (n + depth - 1, channels, *sides),
+            (step, plane, *padded.strides[2:]),
+            writeable=False,
+        )
+        normalized = self.preprocessing.normalize(planes)
+        return np.moveaxis(sliding_window_view(normalized, depth, axis=0), -1, 1)
 
     def with_output(
         self,
@@ -404,7 +437,7 @@ class Denoiser:
             **more,
             "format": FORMAT,
             "method": self.method.name,
-            "config": self.methods[0].config.model_dump(mode="json"),
+            "config": self.methods[0].config.facts(),
             "networks": len(self.methods),
             "output": self.output,
             "turns": self.turns,

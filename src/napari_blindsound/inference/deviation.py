@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from napari_blindsound.images.context import Context
     from napari_blindsound.inference.denoiser import Denoiser
     from napari_blindsound.methods.base import Method
 
@@ -251,6 +252,11 @@ class Deviation:
     def n_channels(self) -> int:
         """The denoiser's."""
         return self.denoiser.n_channels
+
+    @property
+    def context(self) -> Context:
+        """The denoiser's."""
+        return self.denoiser.context
 
     @property
     def bytes_per_pixel(self) -> int:

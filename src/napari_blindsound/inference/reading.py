@@ -2,7 +2,8 @@
 
 The region is grown to the network's stride, so that its rows and columns meet the same
 pooling grid as in the whole image, and by the halo: real neighbors inside the image,
-reflection beyond its border. Pixels that are no numbers are refused here.
+reflection beyond its border; and by the planes that the operator sees beside each.
+Pixels that are no numbers are refused here.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_blindsound.errors import ModelMismatchError
+from napari_blindsound.images.context import NO_CONTEXT, Context
 from napari_blindsound.images.pixels import require_finite
 
 if TYPE_CHECKING:
@@ -32,24 +34,29 @@ class Padded:
     ----------
     pixels : ndarray
         (N, C, H + 2 halo, W + 2 halo) in the source's dtype; H and W are multiples of
-        the stride and begin on one.
+        the stride and begin on one. With neighboring planes (N, depth * C, ...), a view
+        in which planes that several windows share are there once.
     core : tuple of slice
         Rows and columns, within (H, W), of the region that was asked for.
     lead : tuple of int
         Sizes of the region along its T and Z axes, in the source's order.
     halo : int
         Of the operator.
+    context : Context
+        Of the operator: planes in a window.
     """
 
     pixels: npt.NDArray[Any]
     core: tuple[slice, slice]
     lead: tuple[int, ...]
     halo: int
+    context: Context = NO_CONTEXT
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Shape (N, C, H, W) of what the operator makes of it."""
-        n, channels, height, width = self.pixels.shape
+        n, inputs, height, width = self.pixels.shape
+        channels = inputs // self.context.depth
         return n, channels, height - 2 * self.halo, width - 2 * self.halo
 
     @property
@@ -64,18 +71,27 @@ class Padded:
         rows, columns = (
             slice(span.start + self.halo, span.stop + self.halo) for span in self.core
         )
-        return self.pixels[..., rows, columns]
+        channels, first = self.shape[1], self.context.planes
+        own = slice(first * channels, (first + 1) * channels)
+        return self.pixels[:, own, rows, columns]
+
+
+def context_of(operator: TileOperator) -> Context:
+    """Neighboring planes that an operator sees beside each plane; mostly none."""
+    found: Context = getattr(operator, "context", NO_CONTEXT)
+    return found
 
 
 def check_channels(operator: TileOperator, volume: Volume) -> None:
-    """Refuse an image that has another number of channels than the model.
+    """Refuse an image with another number of channels, or too few planes.
 
     Raises
     ------
     ModelMismatchError
-        With both numbers and what to do.
+        With what the model needs and what to do.
     """
     if volume.n_channels == operator.n_channels:
+        context_of(operator).check(volume)
         return
     remedy = (
         "pick one channel, such as volume.select(C=0)"
@@ -107,7 +123,7 @@ def read_padded(operator: TileOperator, volume: Volume, region: Region) -> Padde
     DataError
         If a pixel is NaN or infinite.
     """
-    halo, stride = operator.halo, operator.stride
+    halo, stride, context = operator.halo, operator.stride, context_of(operator)
     inner, pads, lead = list(region), [0] * volume.ndim, []
     beyond, core = {}, {}
     for i, (axis, span) in enumerate(zip(volume.axes, region, strict=True)):
@@ -125,21 +141,24 @@ def read_padded(operator: TileOperator, volume: Volume, region: Region) -> Padde
             pads[i] = halo + beyond[axis.name]
         else:
             lead.append(span.stop - span.start)
-    block = _read_finite(volume, tuple(inner), tuple(pads))
+    block = _read_finite(volume, tuple(inner), tuple(pads), context)
     planes = volume.axes.as_planes(block)[..., beyond["Y"] :, beyond["X"] :]
-    return Padded(planes, (core["Y"], core["X"]), tuple(lead), halo)
+    windows = context.windows(planes, lead, volume.axes.names)
+    return Padded(windows, (core["Y"], core["X"]), tuple(lead), halo, context)
 
 
 def _read_finite(
-    volume: Volume, region: Region, pads: tuple[int, ...]
+    volume: Volume, region: Region, pads: tuple[int, ...], context: Context
 ) -> npt.NDArray[Any]:
-    block = volume.read(region, pads)
+    block = context.read(volume, region, pads)
     if block.dtype.kind == "f" and not np.isfinite(block.sum(dtype=np.float64)):
         # Reflected pixels all come from this part of the image, whose positions, unlike
         # those of a padded block, can be named.
         real = tuple(
             slice(max(0, span.start - pad), min(span.stop + pad, size))
-            for span, pad, size in zip(region, pads, volume.shape, strict=True)
+            for span, pad, size in zip(
+                context.grown(volume, region), pads, volume.shape, strict=True
+            )
         )
         require_finite(volume.read(real), real, volume.axes, volume.name)
     return block

@@ -20,11 +20,18 @@ import psutil
 from napari_blindsound.errors import ModelMismatchError, NotEnoughMemoryError
 from napari_blindsound.images.axes import Axes
 from napari_blindsound.images.volume import Volume
-from napari_blindsound.inference.reading import check_channels, read_padded, unstack
+from napari_blindsound.inference.reading import (
+    Padded,
+    check_channels,
+    context_of,
+    read_padded,
+    unstack,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from napari_blindsound.images.context import Context
     from napari_blindsound.images.volume import Region
 
 log = logging.getLogger(__name__)
@@ -71,7 +78,11 @@ class TileOperator(Protocol):
         """Name of the weights: another one whenever the result would be another."""
 
     def core(self, padded: npt.NDArray[Any], halo: int) -> npt.NDArray[np.float32]:
-        """Denoise (N, C, h + 2 halo, w + 2 halo) to (N, C, h, w), counts to counts."""
+        """Denoise (N, C, h + 2 halo, w + 2 halo) to (N, C, h, w), counts to counts.
+
+        An operator with an attribute ``context`` (`Context`) is given (N, depth * C,
+        ...): each plane between its neighbors, as :func:`read_padded` has them.
+        """
 
 
 def is_deviation(operator: TileOperator) -> bool:
@@ -313,7 +324,7 @@ def denoise_region(
     channels = region[names.index("C")] if "C" in names else slice(0, 1)
     for part in _parts(operator, volume, region):
         padded = read_padded(operator, volume, part)
-        planes = tiler.run(padded.pixels)[:, channels, *padded.core]
+        planes = _run(tiler, padded)[:, channels, *padded.core]
         place = tuple(
             slice(span.start - whole.start, span.stop - whole.start)
             for span, whole in zip(part, region, strict=True)
@@ -332,7 +343,8 @@ def denoise_array(
     operator : TileOperator
         The denoiser.
     noisy : ndarray
-        Counts, (..., Y, X), or (..., C, Y, X) for an operator of several channels.
+        Counts, (..., Y, X), or (..., C, Y, X) for an operator of several channels. One
+        that sees neighboring planes needs their axis before that.
 
     Returns
     -------
@@ -346,19 +358,84 @@ def denoise_array(
     DataError
         If a pixel is NaN or infinite.
     """
-    channels = operator.n_channels
-    is_fit = channels == 1 or noisy.shape[-3:-2] == (channels,)
-    if noisy.ndim < 2 or not is_fit:
-        expected = "(..., C, Y, X)" if channels > 1 else "(..., Y, X)"
+    channels, context = operator.n_channels, context_of(operator)
+    sides = noisy.shape[-3:] if channels > 1 else noisy.shape[-2:]
+    lead = noisy.shape[: noisy.ndim - len(sides)]
+    is_fit = channels == 1 or sides[:-2] == (channels,)
+    if noisy.ndim < 2 or not is_fit or (context.planes and not lead):
         msg = (
             f"an array of shape {noisy.shape} does not fit a model of {channels} "
-            f"channel(s); give {expected}, or a Volume with named axes"
+            f"channel(s) and {context.words}; give {_expected(channels, context)}, or "
+            f"a Volume with named axes"
         )
         raise ModelMismatchError(msg)
-    planes = noisy.reshape(-1, channels, *noisy.shape[-2:])
-    volume = Volume((planes,), Axes.parse("TCYX"), "array")
-    region = tuple(slice(0, size) for size in planes.shape)
+    near, names = lead[-1:], f"{'T' if context.axis == 'Z' else 'Z'}{context.axis}CYX"
+    if not context.planes:
+        near, names = (), "TCYX"
+    stacks = noisy.reshape(-1, *near, channels, *noisy.shape[-2:])
+    volume = Volume((stacks,), Axes.parse(names), "array")
+    region = tuple(slice(0, size) for size in stacks.shape)
     return denoise_region(operator, volume, region).reshape(noisy.shape)
+
+
+def denoise_windows(
+    operator: TileOperator, windows: npt.NDArray[Any]
+) -> npt.NDArray[np.float32]:
+    """Denoise planes of which each brings its own neighbors along.
+
+    Parameters
+    ----------
+    operator : TileOperator
+        The denoiser.
+    windows : ndarray
+        Counts, (N, depth, C, h, w); depth is 1 for an operator without a context.
+
+    Returns
+    -------
+    ndarray
+        The planes in the middle, (N, C, h, w).
+
+    Raises
+    ------
+    ModelMismatchError
+        If there are other numbers of planes or channels.
+    DataError
+        If a pixel is NaN or infinite.
+    """
+    n, depth, channels, height, width = windows.shape
+    context = context_of(operator)
+    if (depth, channels) != (context.depth, operator.n_channels):
+        msg = (
+            f"windows of {depth} planes and {channels} channels do not fit a model of "
+            f"{operator.n_channels} channel(s) and {context.words}; give (N, "
+            f"{context.depth}, {operator.n_channels}, Y, X)"
+        )
+        raise ModelMismatchError(msg)
+    axis = context.axis
+    names = f"{'T' if axis == 'Z' else 'Z'}{axis}CYX"
+    volume = Volume((windows,), Axes.parse(names), "windows")
+    at, out = context.planes, np.empty((n, channels, height, width), np.float32)
+    tiler = Tiler(operator)
+    for number in range(n):
+        region = (slice(number, number + 1), slice(at, at + 1))
+        whole = tuple(slice(0, size) for size in windows.shape[2:])
+        out[number] = denoise_region(operator, volume, (*region, *whole), tiler=tiler)[
+            0, 0
+        ]
+    return out
+
+
+def _expected(channels: int, context: Context) -> str:
+    """Axes that an array must have."""
+    near = f"{context.axis}, " if context.planes else ""
+    return f"(..., {near}{'C, ' if channels > 1 else ''}Y, X)"
+
+
+def _run(tiler: Tiler, padded: Padded) -> npt.NDArray[np.float32]:
+    out = np.empty(padded.shape, np.float32)
+    for _ in tiler.steps(padded.pixels, out):
+        pass
+    return out
 
 
 def _parts(operator: TileOperator, volume: Volume, region: Region) -> Iterator[Region]:
@@ -374,8 +451,13 @@ def _parts(operator: TileOperator, volume: Volume, region: Region) -> Iterator[R
     sizes = tile_size(extent["Y"], extent["X"], halo=halo, stride=stride, pixels=pixels)
     steps = dict(zip("YX", sizes, strict=True))
     planes = max(1, pixels // math.prod(size + 2 * halo for size in sizes))
+    context = context_of(operator)
     for name in reversed(volume.axes.names):
         if name in "CYX":
+            continue
+        if context.planes and name != context.axis:
+            # Stacks one after the other: windows are then views of one stack.
+            first[name], steps[name] = spans[name].start, 1
             continue
         length = spans[name].stop - spans[name].start
         first[name] = spans[name].start

@@ -10,12 +10,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from napari_blindsound.images.context import NO_CONTEXT, Context
 from napari_blindsound.networks.symmetry import ALL_TURNS
 
 if TYPE_CHECKING:
@@ -97,6 +98,26 @@ class MethodConfig(BaseModel):
         del region
         return self
 
+    def beside(self, context: Context) -> Self:
+        """Settings for planes that are seen with their neighbors; or just these.
+
+        Parameters
+        ----------
+        context : Context
+            The neighbors that pay, in place of ``auto``.
+        """
+        del context
+        return self
+
+    @property
+    def neighbors(self) -> Context:
+        """Neighboring planes that the network sees beside the one it denoises."""
+        return NO_CONTEXT
+
+    def facts(self) -> dict[str, Any]:
+        """Plain data that decides what a model is, as :meth:`model_validate` takes."""
+        return self.model_dump(mode="json")
+
     @property
     def orientations(self) -> tuple[int, ...]:
         """Flips and turns after which an image still has the same kind of noise.
@@ -136,6 +157,16 @@ class Method(nn.Module, ABC):
         self.config = config
         self.channels = channels
         self.random = torch.Generator()
+
+    @property
+    def context(self) -> Context:
+        """Neighboring planes that :meth:`denoise` wants beside the plane."""
+        return self.config.neighbors
+
+    @property
+    def inputs(self) -> int:
+        """Channels of what it is given: those of the plane, then of its neighbors."""
+        return self.channels * self.context.depth
 
     def parts(self) -> Sequence[tuple[nn.Module, float]]:
         """Networks clipped apart, with their learning rate in parts of the config's."""
@@ -182,7 +213,7 @@ class Method(nn.Module, ABC):
         Parameters
         ----------
         noisy : Tensor
-            Normalized crops, (B, C, H, W).
+            Normalized crops, (B, inputs, H, W).
         progress : float
             Fraction of the training done, from 0 to 1.
         weight : Tensor, optional
@@ -203,8 +234,8 @@ class Method(nn.Module, ABC):
         Parameters
         ----------
         noisy : Tensor
-            Normalized, (B, C, H + 2 halo, W + 2 halo); H, W and `halo` multiples of
-            :attr:`stride`.
+            Normalized, (B, inputs, H + 2 halo, W + 2 halo); H, W and `halo` multiples
+            of :attr:`stride`.
         halo : int
             Context around the core: 0 (the tile ends in nothing), or at least
             :attr:`halo` (the result is that of the whole image).

@@ -57,6 +57,7 @@ class Blind2SoundConfig(RevisibleConfig):
             "averaging": 0.0,
             "weight_decay": 1e-8,
             "augment": False,
+            "context": "none",
             "steps": 23_700,
         },
     }
@@ -162,14 +163,15 @@ class Blind2Sound(Revisible):
         lam = config.lam(progress)
         self.lam.fill_(lam)
         phases = self.draw_phases()
-        target = split_phases(noisy, config.cell)[phases]
+        plane = self.center(noisy)
+        target = split_phases(plane, config.cell)[phases]
         visible = self.visible_at(noisy, phases).float()
         share = self.shares(target, weight, phases)
         self._note_shift(target - visible[:, :, :count], share)
         for group in torch.arange(len(phases)).split(GROUP):
             masked = self.masked(noisy, phases[group])
             blind = self.blind_at(masked, phases[group]).float()
-            sensed = None if self.estimator is None else self.estimator(noisy)
+            sensed = None if self.estimator is None else self.estimator(plane)
             alone = blind[:, :, :count]
             mean = (alone + lam * visible[group, :, :count]) / (1 + lam)
             own, terms = self.covariance(blind), {}
@@ -185,7 +187,7 @@ class Blind2Sound(Revisible):
             terms["re-visible"] = self._likelihood(error, around, noise, share[group])
             if sensed is not None and config.sensing:
                 blind_read, visible_read, gain = sensed.unbind(1)
-                loss = sensing_loss(noisy, blind_read, visible_read, gain, lam)
+                loss = sensing_loss(plane, blind_read, visible_read, gain, lam)
                 terms["sensing"] = config.sensing * len(group) / len(phases) * loss
             yield terms
 

@@ -33,6 +33,7 @@ class Blind2UnblindConfig(RevisibleConfig):
             "averaging": 0.0,
             "weight_decay": 1e-8,
             "augment": False,
+            "context": "none",
             "scale_loss": False,
             "steps": 23_700,
         },
@@ -84,7 +85,7 @@ class Blind2Unblind(Revisible):
         lam = config.lam(progress)
         self.lam.fill_(lam)
         phases = self.draw_phases()
-        target = split_phases(noisy, config.cell)[phases]
+        target = split_phases(self.center(noisy), config.cell)[phases]
         visible = self.visible_at(noisy, phases) - target
         share = self.shares(target, weight, phases)
         if config.scale_loss:

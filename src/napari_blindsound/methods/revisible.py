@@ -7,6 +7,10 @@ Where the noise is shared by neighbors, a region around each blind pixel is hidd
 training every hidden pixel becomes a neighbor of the region drawn at random. A smooth
 fill would tell the network where it is blind, and it would not know what to make of the
 image itself; noise among noise does not, and so the visible estimate stays the best.
+
+Neighboring planes, of a stack or a movie, can be seen beside the image. Their noise is
+their own, so that nothing of them is hidden: they are further inputs of the network,
+and it is the image in the middle that is masked, denoised and learned from.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 import torch
 from pydantic import Field, model_validator
 
+from napari_blindsound.images.context import NO_CONTEXT, Context
 from napari_blindsound.methods.base import Method, MethodConfig
 from napari_blindsound.methods.masking import (
     Padding,
@@ -30,7 +35,7 @@ from napari_blindsound.networks.symmetry import FLIPS
 from napari_blindsound.networks.unet import UNet
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Any, Self
 
     from torch import Tensor
 
@@ -55,6 +60,9 @@ Region = Literal[
 ]
 """Rows x columns of pixels that are hidden around a blind one, itself included."""
 
+Planes = Literal["auto", "none", "Z1", "Z2", "Z3", "T1", "T2", "T3"]
+"""Axis and number of the neighboring planes on each side."""
+
 # Of an image, so that enough is left to fill the rest from, and to be like the image.
 _MOST_HIDDEN = 0.5
 
@@ -68,6 +76,11 @@ class RevisibleConfig(MethodConfig):
         "auto",
         description="rows x columns hidden around a blind pixel, for noise that "
         "neighbors share; auto follows the correlation of the noise",
+    )
+    context: Planes = Field(
+        "auto",
+        description="neighboring planes on each side, along Z or T, that the network "
+        "sees beside a plane; auto takes those that tell more of the image",
     )
     cell: Literal[2, 4, 8, 16] = Field(
         4,
@@ -129,6 +142,26 @@ class RevisibleConfig(MethodConfig):
         return (1, 1) if self.region == "auto" else _sides(self.region)
 
     @property
+    def neighbors(self) -> Context:
+        """Neighboring planes as the setting has them; none where nobody chose."""
+        if self.context in ("auto", "none"):
+            return NO_CONTEXT
+        return Context("T" if self.context[0] == "T" else "Z", int(self.context[1:]))
+
+    def beside(self, context: Context) -> Self:
+        """With these neighbors, only in place of ``auto``."""
+        if self.context != "auto":
+            return self
+        return self.model_validate({**self.model_dump(), "context": context.name})
+
+    def facts(self) -> dict[str, Any]:
+        """Plane by plane, a model is what it was before there was a choice."""
+        found = super().facts()
+        if not self.neighbors.planes:
+            found.pop("context")
+        return found
+
+    @property
     def orientations(self) -> tuple[int, ...]:
         """Flips only, where the noise has a direction."""
         rows, columns = self.hidden
@@ -186,7 +219,7 @@ class Revisible(Method):
     ) -> None:
         super().__init__(config, channels)
         self.network = UNet(
-            channels, numbers or channels, width=config.width, depth=config.depth
+            self.inputs, numbers or channels, width=config.width, depth=config.depth
         )
         self.register_buffer("lam", torch.tensor(config.lam_start))
 
@@ -250,25 +283,34 @@ class Revisible(Method):
             cell,
         )
 
+    def center(self, noisy: Tensor) -> Tensor:
+        """The plane that is denoised, (B, C, H, W), without its neighbors."""
+        return noisy[:, : self.channels]
+
     def draw_phases(self) -> Tensor:
         """Phases of this step, at random without repetition."""
         order = torch.randperm(self.config.cell**2, generator=self.random)
         return order[: self.config.phases]
 
     def masked(self, noisy: Tensor, phases: Tensor) -> Tensor:
-        """Masked copies (P B, C, H, W) of (B, C, H, W), to learn in."""
+        """Masked copies (P B, inputs, H, W) of (B, inputs, H, W), to learn in."""
         return self._hide(noisy, phases, self.random)
 
     def _hide(
         self, noisy: Tensor, phases: Tensor, random: torch.Generator | None = None
     ) -> Tensor:
-        config = self.config
+        config, plane = self.config, self.center(noisy)
         if config.hidden == (1, 1):
-            return mask_phases(noisy, phases, config.cell, config.padding)
-        return mask_regions(noisy, phases, config.cell, config.hidden, random)
+            hidden = mask_phases(plane, phases, config.cell, config.padding)
+        else:
+            hidden = mask_regions(plane, phases, config.cell, config.hidden, random)
+        if not self.context.planes:
+            return hidden
+        beside = noisy[:, self.channels :].repeat(len(phases), 1, 1, 1)
+        return torch.cat([hidden, beside], dim=1)
 
     def blind_at(self, masked: Tensor, phases: Tensor, halo: int = 0) -> Tensor:
-        """Mask mapper: masked copies (P B, C, H, W) to (P, B, numbers, H/cell, W/cell).
+        """Mask mapper: masked (P B, inputs, H, W) to (P, B, numbers, H/cell, W/cell).
 
         With a halo, H and W include it on both sides, and the result does not.
         """

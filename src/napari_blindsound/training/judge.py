@@ -20,11 +20,12 @@ from napari_blindsound.training.judgement import Judgement
 from napari_blindsound.training.places import frames_of, places
 from napari_blindsound.training.repeats import (
     are_repeats,
+    frames_needed,
     noise_variance,
     seen_by_each,
     squared_errors,
 )
-from napari_blindsound.training.sampling import fitting_patch, read_window
+from napari_blindsound.training.windows import fitting_patch, read_window
 
 if TYPE_CHECKING:
     import threading
@@ -54,7 +55,7 @@ _SURE = 2.0  # standard errors
 class _Crops(NamedTuple):
     """Windows (W) of T frames, in the network's units."""
 
-    noisy: Tensor  # (W, T, C, s, s)
+    noisy: Tensor  # (W, T, inputs, s, s), the channels of a frame before its neighbors'
     every: Tensor  # (W, C, s, s) bool, pixels that count
     held: Tensor  # (W, 1, s, s) bool
 
@@ -95,6 +96,8 @@ class Judge:
         seed: int = 0,
     ) -> None:
         self._preprocessing, self._device = preprocessing, torch.device(device)
+        self._context, self._channels = method.context, method.channels
+        self._saw = self._context.planes if self._context.axis == "T" else 0
         self._side = min(_side(image, method.stride) for image in images)
         self._blind_passes = 0
         self._width = getattr(method.config, "width", None)
@@ -105,7 +108,7 @@ class Judge:
         if crops is None:
             self.source = "stein"
             crops = self._crops(images, _WINDOWS, 1, seed)
-            is_white = _is_white(crops)
+            is_white = _is_white(crops.noisy[:, 0, : self._channels])
             if not (is_white and self._is_known):
                 self.source = "blind error"
             if not is_white and "blind" in method.outputs:
@@ -113,10 +116,10 @@ class Judge:
                 few = max(1, _WINDOWS * _USUAL_PASSES // self._blind_passes)
                 crops = self._crops(images, min(_WINDOWS, few), 1, seed)
         self._noisy, self._every, held = crops
-        flat = self._noisy.flatten(0, 1)
+        flat = self._noisy.flatten(0, 1)[:, : self._channels]
         seen = neighbor_mean(flat)
         each = held.repeat_interleave(self._noisy.shape[1], dim=0)
-        self._masked = torch.where(each, seen, flat)
+        self._masked = self._beside(torch.where(each, seen, flat))
         self._variance = self._noise_at(seen)
         signs = np.random.default_rng(seed).choice((-1, 1), flat.shape)
         self._signs = torch.from_numpy(signs.astype(np.float32)).to(flat)
@@ -198,7 +201,7 @@ class Judge:
     def _errors(self, visible: Doubles, slopes: Doubles) -> tuple[Doubles, float]:
         """Squared error at each pixel, (n,), and the variance of the noise."""
         if self.source == "repeats":
-            errors = squared_errors(visible, self._frames)
+            errors = squared_errors(visible, self._frames, self._saw)
             noise = float(noise_variance(self._frames).mean())
             return np.asarray(errors, np.float64), noise
         variance = self._picked(self._variance)
@@ -209,6 +212,7 @@ class Judge:
         """Of one crop: denoised, predicted where it is masked, and slope."""
         crop = slice(index, index + 1)
         noisy = self._noisy.flatten(0, 1)[crop]
+        plane = noisy[:, : self._channels]
         visible = method.denoise(noisy).float()
         if self._blind_passes:
             hidden = method.denoise(noisy, output="blind").float()
@@ -218,8 +222,16 @@ class Judge:
             return visible, hidden, visible
         nudge = _STEP * self._variance[crop].mean((-2, -1), keepdim=True).sqrt()
         nudge = nudge.clamp(min=1e-6)
-        moved = method.denoise(noisy + nudge * self._signs[crop]).float()
+        nudged = plane + nudge * self._signs[crop]
+        moved = method.denoise(self._beside(nudged, index)).float()
         return visible, hidden, self._signs[crop] * (moved - visible) / nudge
+
+    def _beside(self, planes: Tensor, first: int = 0) -> Tensor:
+        """Planes (N, C, s, s), from the crop `first` on, with their neighbors."""
+        if not self._context.planes:
+            return planes
+        around = self._noisy.flatten(0, 1)[first : first + len(planes)]
+        return torch.cat([planes, around[:, self._channels :]], dim=1)
 
     def _picked(self, flat: Tensor) -> Doubles:
         """(W T, C, s, s) at the pixels that count, (T, n)."""
@@ -233,7 +245,8 @@ class Judge:
 
     def _seen_by_each(self) -> Doubles:
         """The pixels of all frames, as each of them sees them, (T, T, n)."""
-        windows = self._noisy.transpose(1, 2).cpu().numpy().astype(np.float64)
+        planes = self._noisy[:, :, : self._channels].transpose(1, 2)
+        windows = planes.cpu().numpy().astype(np.float64)
         chosen = self._every.cpu().numpy()
         return np.concatenate(
             [
@@ -253,12 +266,14 @@ class Judge:
 
     def _repeats(self, images: Sequence[Volume], seed: int) -> _Crops | None:
         """Crops of frames that show the same scene, if there are any."""
-        again = [image for image in images if frames_of(image) > 1]
+        least, wanted = frames_needed(self._saw, _FRAMES)
+        again = [image for image in images if frames_of(image) >= least]
         if not again:
             return None
-        count = min(_FRAMES, *(frames_of(image) for image in again))
+        count = min(wanted, *(frames_of(image) for image in again))
         crops = self._crops(again, _WINDOWS // 2, count, seed)
-        series = crops.noisy.transpose(1, 2).flatten(0, 1).cpu().numpy()
+        planes = crops.noisy[:, :, : self._channels].transpose(1, 2)
+        series = planes.flatten(0, 1).cpu().numpy()
         return crops if all(are_repeats(frames) for frames in series) else None
 
     def _crops(
@@ -269,9 +284,12 @@ class Judge:
         inside = np.zeros((self._side, self._side), bool)
         inside[margin : self._side - margin, margin : self._side - margin] = True
         for image, regions in places(images, self._side, windows, frames, seed):
-            read = [read_window(image, r, self._preprocessing) for r in regions]
+            read = [
+                read_window(image, r, self._preprocessing, self._context)
+                for r in regions
+            ]
             rows, columns = (regions[0][image.axes.index(name)] for name in "YX")
-            may = np.broadcast_to(inside, read[0][0].shape)
+            may = np.broadcast_to(inside, (self._channels, *inside.shape))
             for _, valid in read:
                 may = may if valid is None else may & valid
             noisy.append(np.stack([normalized for normalized, _ in read]))
@@ -299,8 +317,8 @@ def _side(image: Volume, stride: int) -> int:
     return fitting_patch(image, shorter // max(1, round(shorter / _SIDE)), stride)
 
 
-def _is_white(crops: _Crops) -> bool:
-    """Whether nothing speaks for noise that near pixels share."""
-    planes = crops.noisy[:, 0].transpose(0, 1).cpu().numpy()
+def _is_white(windows: Tensor) -> bool:
+    """Whether nothing speaks for noise that near pixels share, (W, C, s, s)."""
+    planes = windows.transpose(0, 1).cpu().numpy()
     verdicts = {measure_correlation(list(channel)).verdict for channel in planes}
     return verdicts <= {"white", "unknown"}

@@ -28,8 +28,8 @@ _SURE = 2.0  # standard errors
 _LEAST_SIDE = 2 * _BLOCK
 
 
-def squared_errors(estimates: Floats, seen: Floats) -> Floats:
-    r"""Unbiased squared error of estimates made of one frame each, without a truth.
+def squared_errors(estimates: Floats, seen: Floats, around: int = 0) -> Floats:
+    r"""Unbiased squared error of estimates, without a truth.
 
     With f of frame i, and frames j and k that it was not made of, the mean of
     (f - y_j)(f - y_k) is that of (f - x)^2: the noise of three frames is independent.
@@ -42,13 +42,30 @@ def squared_errors(estimates: Floats, seen: Floats) -> Floats:
         (T, ...), T at least 2: what was made of each frame.
     seen : ndarray
         (T, T, ...): all frames, once matched to each, as :func:`seen_by_each` has them.
+    around : int
+        Frames on each side that an estimate was made of besides its own; those do not
+        judge it. T is then at least that of :func:`frames_needed`.
 
     Returns
     -------
     ndarray
-        (...), the mean over the estimates; single pixels may be negative.
+        (...), the mean over the estimates that can be judged; single pixels may be
+        negative.
     """
     count = len(seen)
+    if around:
+        return np.asarray(
+            np.mean(
+                [
+                    _judged(estimate, frames[_unseen(i, count, around)])
+                    for i, (estimate, frames) in enumerate(
+                        zip(estimates, seen, strict=True)
+                    )
+                    if len(_unseen(i, count, around)) > 1
+                ],
+                axis=0,
+            )
+        )
     away = estimates[:, None] - seen
     away[range(count), range(count)] = 0
     squares = (away**2).sum(axis=1)
@@ -57,6 +74,32 @@ def squared_errors(estimates: Floats, seen: Floats) -> Floats:
         return np.asarray((squares - noise).mean(axis=0))
     pairs = (count - 1) * (count - 2)
     return np.asarray(((away.sum(axis=1) ** 2 - squares) / pairs).mean(axis=0))
+
+
+def frames_needed(around: int, usual: int) -> tuple[int, int]:
+    """Fewest frames that can judge, and how many to take where there are as many.
+
+    Parameters
+    ----------
+    around : int
+        Frames on each side that an estimate was made of besides its own.
+    usual : int
+        Frames to take without such.
+    """
+    least = around + 3 if around else 2
+    return least, max(least, usual)
+
+
+def _unseen(index: int, count: int, around: int) -> list[int]:
+    """Frames that the estimate of one of them was not made of, all being in a row."""
+    return [other for other in range(count) if abs(other - index) > around]
+
+
+def _judged(estimate: Floats, frames: Floats) -> Floats:
+    """Squared error of an estimate by frames (n, ...), two or more, it did not see."""
+    away, count = estimate - frames, len(frames)
+    squares = (away**2).sum(axis=0)
+    return np.asarray((away.sum(axis=0) ** 2 - squares) / (count * (count - 1)))
 
 
 def noise_variance(seen: Floats) -> Floats:

@@ -4,10 +4,14 @@ A bounded cache holds preprocessed blocks of the volumes; crops are cut from it.
 that fit are read once; of larger ones a fresh block replaces the oldest every few
 draws, read ahead by a thread. Which block comes when depends on the seed and on the
 number of draws alone, so that a resumed training sees what an uninterrupted one sees.
+
+Where planes are seen with their neighbors, a block is a run of planes with those around
+it: most planes of it serve as center and as neighbor, and are kept once.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,10 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_blindsound.errors import DataError
-from napari_blindsound.images.pixels import require_finite
+from napari_blindsound.images.context import NO_CONTEXT, Context
 from napari_blindsound.networks.symmetry import ALL_TURNS, turned
 from napari_blindsound.training.held_out import held_out
+from napari_blindsound.training.windows import fitting_patch, read_planes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,22 +35,40 @@ if TYPE_CHECKING:
 
 BLOCK = 1024
 """Largest side of a cached block, in pixels."""
+RUN, RUN_SIDE = 8, 512
+"""Planes in a block that are seen with their neighbors, and its largest side then."""
 FIRST_PIXELS = 16_000_000
 """Read before the first draw; the rest comes while training runs."""
 REFRESH = 20
 """Draws between two fresh blocks."""
 CACHE_BYTES = 1 << 30
-SMALLEST_PATCH = 16
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    noisy: Tensor  # (C, h, w), normalized
-    weight: Tensor | None  # the same shape, 0 where a pixel must not teach
+    noisy: Tensor  # (n + neighbors, C, h, w), normalized
+    weight: Tensor | None  # (n, C, h, w), 0 where a pixel must not teach
+    depth: int = 1  # planes of a window
+
+    @property
+    def count(self) -> int:
+        """Planes that are learned from."""
+        return len(self.noisy) - self.depth + 1
+
+    @property
+    def area(self) -> int:
+        return self.count * self.noisy[0, 0].numel()
 
     @property
     def nbytes(self) -> int:
-        return self.noisy.nbytes * (1 if self.weight is None else 2)
+        weight = 0 if self.weight is None else self.weight.nbytes
+        return self.noisy.nbytes + weight
+
+
+@dataclass(frozen=True, slots=True)
+class _Crop:
+    noisy: Tensor  # (inputs, patch, patch)
+    weight: Tensor | None  # (C, patch, patch)
 
 
 class PatchSampler:
@@ -73,6 +95,10 @@ class PatchSampler:
     seed : int
     hold_out : bool
         Give no weight to the pixels of :func:`held_out`.
+    context : Context
+        Neighboring planes that crops bring along, cut and turned alike. Along Z their
+        order is reversed now and then with the orientations: a stack has no direction,
+        time has.
 
     Raises
     ------
@@ -93,13 +119,16 @@ class PatchSampler:
         cache_bytes: int = CACHE_BYTES,
         seed: int = 0,
         hold_out: bool = False,
+        context: Context = NO_CONTEXT,
     ) -> None:
         self.patch = min(fitting_patch(volume, patch, stride) for volume in volumes)
         self.batch, self.device = batch, torch.device(device)
         self._orientations = tuple(orientations)
         self._preprocessing = preprocessing
         self._cache_bytes = cache_bytes
-        self._grids = [_Grid(volume, self.patch) for volume in volumes]
+        self._context = context
+        self._may_reverse = context.planes > 0 and context.axis == "Z"
+        self._grids = [_Grid(volume, self.patch, context) for volume in volumes]
         self._ends = np.cumsum([len(grid) for grid in self._grids])
         self._seed, self._hold_out = seed, hold_out
         self._random = np.random.default_rng(seed)
@@ -109,22 +138,23 @@ class PatchSampler:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="blindsound-read")
 
     def draw(self) -> tuple[Tensor, Tensor | None]:
-        """Crops (B, C, patch, patch), and their weights where some pixels are bad."""
+        """Crops (B, inputs, patch, patch), and (B, C, ...) weights where some are bad.
+
+        The channels of a plane come before those of its neighbors.
+        """
         if not self._blocks:
             self._fill()
         elif self._draws % REFRESH == 0:
             self._refresh()
         self._draws += 1
-        areas = np.array([block.noisy[0].numel() for block in self._blocks], float)
+        areas = np.array([block.area for block in self._blocks], float)
         chosen = self._random.choice(len(areas), size=self.batch, p=areas / areas.sum())
         crops = [self._crop(self._blocks[index]) for index in chosen]
         noisy = torch.stack([crop.noisy for crop in crops])
         if all(crop.weight is None for crop in crops):
             return noisy, None
-        weights = [
-            torch.ones_like(crop.noisy) if crop.weight is None else crop.weight
-            for crop in crops
-        ]
+        ones = torch.ones_like(next(c.weight for c in crops if c.weight is not None))
+        weights = [ones if crop.weight is None else crop.weight for crop in crops]
         return noisy, torch.stack(weights)
 
     def state(self) -> dict[str, Any]:
@@ -150,16 +180,34 @@ class PatchSampler:
         self._reader.shutdown(wait=False, cancel_futures=True)
         self._blocks.clear()
 
-    def _crop(self, block: _Block) -> _Block:
+    def _crop(self, block: _Block) -> _Crop:
         height, width = block.noisy.shape[-2:]
+        plane = int(self._random.integers(block.count)) if block.depth > 1 else 0
         top = int(self._random.integers(height - self.patch + 1))
         left = int(self._random.integers(width - self.patch + 1))
         turns = self._orientations
         # One orientation needs no draw.
         turn = turns[int(self._random.integers(len(turns))) if len(turns) > 1 else 0]
         window = np.s_[..., top : top + self.patch, left : left + self.patch]
-        weight = None if block.weight is None else turned(block.weight[window], turn)
-        return _Block(turned(block.noisy[window], turn), weight)
+        weight = None if block.weight is None else block.weight[plane][window]
+        noisy = self._beside(block.noisy[plane : plane + block.depth][window])
+        return _Crop(
+            turned(noisy, turn), None if weight is None else turned(weight, turn)
+        )
+
+    def _beside(self, planes: Tensor) -> Tensor:
+        """Planes (depth, C, h, w) of a window side by side, the middle one first."""
+        around = self._context.planes
+        if not around:
+            return planes[0]
+        before, after = planes[:around], planes[around + 1 :]
+        if (
+            self._may_reverse
+            and len(self._orientations) > 1
+            and self._random.integers(2)
+        ):
+            before, after = after.flip(0), before.flip(0)
+        return torch.cat([planes[around : around + 1], before, after]).flatten(0, 1)
 
     def _fill(self) -> None:
         pixels = 0
@@ -191,17 +239,17 @@ class PatchSampler:
     def _read(self, number: int) -> _Block:
         """Block `number` of an endless sequence that visits all before it repeats."""
         grid, index = self._place(number)
-        region = grid.region(index)
-        normalized, valid = read_window(grid.volume, region, self._preprocessing)
+        region, context = grid.region(index), self._context
+        normalized, valid = read_planes(
+            grid.volume, region, self._preprocessing, context
+        )
         if self._hold_out:
             teaches = ~held_out(*(region[grid.volume.axes.index(n)] for n in "YX"))
-            valid = np.broadcast_to(teaches, normalized.shape) & (
-                valid is None or valid
-            )
+            shape = (grid.planes(region), *normalized.shape[1:])
+            valid = np.broadcast_to(teaches, shape) & (valid is None or valid)
         noisy = torch.from_numpy(normalized).to(self.device)
-        if valid is None:
-            return _Block(noisy, None)
-        return _Block(noisy, torch.from_numpy(valid).to(noisy))
+        weight = None if valid is None else torch.from_numpy(valid).to(noisy)
+        return _Block(noisy, weight, context.depth)
 
     def _place(self, number: int) -> tuple[_Grid, int]:
         count = int(self._ends[-1])
@@ -214,81 +262,46 @@ class PatchSampler:
 
 
 class _Grid:
-    """The blocks of one volume: its planes, large ones cut into windows."""
+    """The blocks of one volume: runs of planes, large ones cut into windows."""
 
-    def __init__(self, volume: Volume, patch: int) -> None:
+    def __init__(self, volume: Volume, patch: int, context: Context) -> None:
         self.volume = volume
-        side = max(BLOCK, 2 * patch)
+        side = max(RUN_SIDE if context.planes else BLOCK, 2 * patch)
         self._windows = [
             (rows, columns)
             for rows in _spans(_size(volume, "Y"), side)
             for columns in _spans(_size(volume, "X"), side)
         ]
+        lengths = {context.axis: RUN} if context.planes else {}
+        self._runs = [
+            _spans(size, lengths.get(axis.name, 1))
+            for axis, size in zip(volume.axes, volume.shape, strict=True)
+            if axis.name in "TZ"
+        ]
 
     def __len__(self) -> int:
-        return self.volume.n_planes * len(self._windows)
+        return math.prod(map(len, self._runs)) * len(self._windows)
 
     def region(self, index: int) -> Region:
         """Where block `index` lies, with all its channels."""
-        plane, window = divmod(index, len(self._windows))
-        return window_of(self.volume, plane, *self._windows[window])
-
-
-def window_of(volume: Volume, plane: int, rows: slice, columns: slice) -> Region:
-    """Region of a window of a plane, all channels included."""
-    parts = list(volume.plane(plane))
-    parts[volume.axes.index("Y")], parts[volume.axes.index("X")] = rows, columns
-    return tuple(parts)
-
-
-def read_window(
-    volume: Volume, region: Region, preprocessing: Preprocessing
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pixels of :func:`window_of` as the network sees them.
-
-    Returns
-    -------
-    normalized : ndarray
-        (C, h, w), float32.
-    valid : ndarray of bool, or None
-        Of the same shape, false where a pixel must not teach; None if all may.
-
-    Raises
-    ------
-    DataError
-        If a pixel is not finite.
-    """
-    axes = volume.axes
-    counts = volume.read(region, halo=1)
-    inner = tuple(slice(1, -1) if axis.name in "YX" else slice(None) for axis in axes)
-    require_finite(counts[inner], region, axes, volume.name)
-    normalized, valid = preprocessing.normalize_with_mask(axes.as_planes(counts)[0])
-    core = np.s_[:, 1:-1, 1:-1]
-    return (
-        np.ascontiguousarray(normalized[core]),
-        None if valid is None else np.ascontiguousarray(valid[core]),
-    )
-
-
-def fitting_patch(volume: Volume, patch: int, stride: int) -> int:
-    """Largest side of a crop, at most `patch`, that is a multiple of `stride` and fits.
-
-    Raises
-    ------
-    DataError
-        If not even the smallest one does.
-    """
-    height, width = _size(volume, "Y"), _size(volume, "X")
-    smallest = -(-SMALLEST_PATCH // stride) * stride
-    side = min(patch, height, width) // stride * stride
-    if side < smallest:
-        msg = (
-            f"{volume.name} is {width} x {height} pixels, but training takes crops of "
-            f"{smallest} x {smallest} or more; train on a larger image and apply that "
-            f"model to this one"
+        run, window = divmod(index, len(self._windows))
+        numbers = np.unravel_index(run, [len(spans) for spans in self._runs] or [1])
+        places = (s[int(i)] for s, i in zip(self._runs, numbers, strict=False))
+        parts = dict(zip("YX", self._windows[window], strict=True))
+        return tuple(
+            next(places)
+            if axis.name in "TZ"
+            else parts.get(axis.name, slice(0, self.volume.n_channels))
+            for axis in self.volume.axes
         )
-        raise DataError(msg)
-    return side
+
+    def planes(self, region: Region) -> int:
+        """Planes in a region."""
+        return math.prod(
+            part.stop - part.start
+            for axis, part in zip(self.volume.axes, region, strict=True)
+            if axis.name in "TZ"
+        )
 
 
 def _size(volume: Volume, axis: str) -> int:

@@ -391,7 +391,7 @@ class Trainer:
         return {
             **ending,
             "method": self.method.name,
-            "config": self.method.config.model_dump(mode="json"),
+            "config": self.method.config.facts(),
             "channels": self.method.channels,
             "seed": self.config.seed,
             "stage": self.stage,
