@@ -15,6 +15,10 @@ class ImageNotFoundError(BlindsoundError, FileNotFoundError):
     """The path given for an image does not exist or holds no image."""
 
 
+class ImageAccessError(BlindsoundError, PermissionError):
+    """The file of an image may not be read."""
+
+
 class ImageFormatError(BlindsoundError, ValueError):
     """The file is not a readable image, or one this package does not denoise."""
 
@@ -69,3 +73,7 @@ class RecipeError(BlindsoundError, ValueError):
 
 class MissingExtraError(BlindsoundError, ImportError):
     """An optional dependency is needed for what was asked."""
+
+
+class ClusterError(BlindsoundError, ConnectionError):
+    """The processes of a cluster cannot be reached, were lost, or do not fit."""

@@ -234,5 +234,5 @@ def test_a_source_that_breaks_is_named(tmp_path):
     volume = Volume((stored,), Axes.parse("YX"), "a", source="/data/a.zarr")
     (tmp_path / "a" / "c" / "1" / "0").write_bytes(b"no chunk")
     assert volume.read((slice(0, 4), slice(0, 8))).all()
-    with pytest.raises(ImageFormatError, match=r"/data/a.zarr cannot be read"):
+    with pytest.raises(ImageFormatError, match=r"chunk c/1/0 of .*/a cannot be read"):
         volume.read((slice(0, 8), slice(0, 8)))

@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from napari_blindsound.errors import BlindsoundError, ImageFormatError
+
 Region = tuple[slice, ...]
 
 
@@ -144,8 +146,24 @@ def read_region(array: ArrayLike, region: Region) -> npt.NDArray[Any]:
 
     A dask array is computed in the calling thread: readers run in worker threads, and a
     pool inside a pool helps nobody and can deadlock.
+
+    Raises
+    ------
+    ImageFormatError
+        If a chunk of a zarr array cannot be read; the message names it.
     """
-    block = array[region]
+    try:
+        block = array[region]
+    except (BlindsoundError, MemoryError):
+        raise
+    except Exception as error:
+        # Here, so that arrays which never fail do not wait for its import.
+        from napari_blindsound.images.chunks import damage
+
+        msg = damage(array, region, error)
+        if msg is None:
+            raise
+        raise ImageFormatError(msg) from error
     if is_dask(block):
         block = block.compute(scheduler="synchronous")
     found = np.asarray(block)

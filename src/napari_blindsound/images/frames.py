@@ -23,6 +23,7 @@ from napari_blindsound.errors import (
 from napari_blindsound.images import tiff
 from napari_blindsound.images.array import LazyArray, Region
 from napari_blindsound.images.axes import Axes, settle_axes
+from napari_blindsound.images.remote import written
 from napari_blindsound.images.sorting import natural_order
 from napari_blindsound.images.tiff_metadata import TiffMetadata, read_metadata
 from napari_blindsound.images.tiff_pixels import check_complete, page_block, read_block
@@ -55,7 +56,7 @@ class FrameStack(LazyArray):
         self, paths: Sequence[Path], shape: tuple[int, int], dtype: np.dtype[Any]
     ) -> None:
         super().__init__((len(paths), *shape), dtype, (1, *shape))
-        self._paths = tuple(paths)
+        self.paths = tuple(paths)
 
     def read(self, region: Region) -> npt.NDArray[Any]:
         """Pixels of a region; only the files of its frames are opened.
@@ -68,9 +69,13 @@ class FrameStack(LazyArray):
             If a file has gone.
         """
         out = np.empty([part.stop - part.start for part in region], self.dtype)
-        for frame, path in zip(out, self._paths[region[0]], strict=True):
+        for frame, path in zip(out, self.paths[region[0]], strict=True):
             frame[...] = read_frame(path, region[1:], self.shape[1:])
         return out
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        """Another name as soon as one of the files was written again."""
+        return "frames", [(str(path), written(path)) for path in self.paths]
 
 
 def find_frames(folder: Path) -> list[Path]:

@@ -20,6 +20,7 @@ from napari_blindsound.errors import (
 )
 from napari_blindsound.images.axes import Axes, Axis, axis_letter, settle_axes
 from napari_blindsound.images.choice import choose
+from napari_blindsound.images.remote import filesystem, is_url, store_errors
 from napari_blindsound.images.sorting import natural_key
 from napari_blindsound.images.units import unit_word
 from napari_blindsound.images.volume import Volume
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MARKERS = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
-_BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError)
+_BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError)
 _SHOWN = 6
 _Attributes = Mapping[str, Any]
 
@@ -69,10 +70,20 @@ def open_zarr(
         If the metadata cannot be read, or the group holds several images.
     AxesError
         If the meaning of the axes is not known, or ``axes`` does not fit.
+    MissingExtraError
+        If the package for such stores is not installed.
     """
+    if is_url(path):
+        filesystem(path)
+        with store_errors(path):
+            return _open(path, axes, image)
+    return _open(path, axes, image)
+
+
+def _open(path: str, axes: str | None, image: int | None) -> Volume:
     try:
         return _open_node(zarr.open(path, mode="r"), _Request(path, axes, image))
-    except BlindsoundError:
+    except (BlindsoundError, PermissionError):
         raise
     except (FileNotFoundError, zarr.errors.NodeNotFoundError) as error:
         msg = f"{path} holds no zarr array or group: check the path"

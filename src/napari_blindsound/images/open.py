@@ -12,6 +12,8 @@ from urllib.request import url2pathname
 import numpy as np
 
 from napari_blindsound.errors import (
+    BlindsoundError,
+    ImageAccessError,
     ImageFormatError,
     ImageNotFoundError,
 )
@@ -22,6 +24,7 @@ from napari_blindsound.images.fmdd import find_fmdd, open_fmdd
 from napari_blindsound.images.frames import PNG, find_frames, match_frames, open_frames
 from napari_blindsound.images.ngff import is_zarr, open_zarr
 from napari_blindsound.images.objects import open_array
+from napari_blindsound.images.remote import RemoteFile, is_url
 from napari_blindsound.images.volume import Volume
 
 if TYPE_CHECKING:
@@ -48,11 +51,12 @@ def open_volume(
     Parameters
     ----------
     source : path, list of paths, array or Volume
-        A TIFF file (plain, BigTIFF, OME, ImageJ), a zarr array or OME-Zarr image (a
-        folder or URL), a PNG or .npy file, a folder, pattern ("t*.png") or list of
-        single-plane PNG or TIFF files, a folder of the FMDD data set, any file that
-        bioio reads (with the extra ``formats``), or a numpy, dask, zarr or xarray
-        array. A Volume comes back as it is, but for what the other arguments change.
+        A TIFF file (plain, BigTIFF, OME, ImageJ), a zarr array or OME-Zarr image, each
+        as a path or a URL (``https://``, ``s3://``, whatever fsspec reads), a PNG or
+        .npy file, a folder, pattern ("t*.png") or list of single-plane PNG or TIFF
+        files, a folder of the FMDD data set, any file that bioio reads (with the extra
+        ``formats``), or a numpy, dask, zarr or xarray array. A Volume comes back as it
+        is, but for what the other arguments change.
     axes : str, optional
         One letter of T, C, Z, Y, X per dimension in the array's order, where the source
         does not say or is wrong. Two dimensions are Y and X; the frames of a folder run
@@ -79,17 +83,34 @@ def open_volume(
         If the source is no gray image, is truncated, or holds several images.
     AxesError
         If the meaning of the axes is not known, or what was given does not fit.
+    ImageAccessError
+        If it may not be read.
     DataError
         If frames differ, or the values are no intensities.
     MissingExtraError
-        If the format needs bioio and it is not installed.
+        If the format needs bioio, or the store a package, that is not installed.
 
     Examples
     --------
     >>> open_volume(np.zeros((8, 64, 64)), axes="ZYX").axes.names
     'ZYX'
     """
-    volume = _open(source, axes, image)
+    try:
+        volume = _open(source, axes, image)
+    except BlindsoundError:
+        raise
+    except PermissionError as error:
+        msg = (
+            f"{error.filename or source} may not be read by you ({error.strerror}): "
+            "ask its owner for permission, or for a copy"
+        )
+        raise ImageAccessError(msg) from error
+    except OSError as error:
+        msg = (
+            f"{error.filename or source} cannot be read ({error.strerror or error}): "
+            "check that its disk or network is within reach"
+        )
+        raise ImageFormatError(msg) from error
     if scale or unit:
         volume = replace(volume, axes=volume.axes.calibrated(scale, unit))
     return volume if name is None else replace(volume, name=name)
@@ -128,7 +149,10 @@ def _open_path(text: str, axes: str | None, image: int | None) -> Volume:
     url = urlsplit(text)
     if url.scheme == "file":
         text = url2pathname(url.path)
-    elif "://" in text:
+    elif is_url(text):
+        remote = RemoteFile(text)
+        if remote.suffix.lower() in tiff.SUFFIXES:
+            return tiff.open_tiff(remote, axes=axes, image=image)
         return open_zarr(text, axes=axes, image=image)
     path = Path(text).expanduser().absolute()
     if path.is_dir():

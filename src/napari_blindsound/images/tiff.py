@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import struct
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
 from tifffile import TiffFile, TiffFileError
 
 from napari_blindsound.errors import BlindsoundError, ImageFormatError
 from napari_blindsound.images.axes import AXIS_NAMES, Axes, settle_axes
 from napari_blindsound.images.choice import choose
+from napari_blindsound.images.remote import File, RemoteFile, store_errors
 from napari_blindsound.images.tiff_metadata import TiffMetadata, read_metadata
 from napari_blindsound.images.tiff_pixels import TiffArray
 from napari_blindsound.images.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tifffile import TiffPage, TiffPageSeries
 
@@ -29,7 +29,7 @@ _COLORS = (2, 5, 6, 8)  # PhotometricInterpretation: RGB, CMYK, YCbCr, CIE L*a*b
 
 
 def open_tiff(
-    path: Path, *, axes: str | None = None, image: int | None = None
+    path: File, *, axes: str | None = None, image: int | None = None
 ) -> Volume:
     """Open a TIFF file; only its headers are read.
 
@@ -38,8 +38,9 @@ def open_tiff(
 
     Parameters
     ----------
-    path : pathlib.Path
-        The file; the other files of a multi-file OME-TIFF are found beside it.
+    path : File
+        On a disk or in a store; the other files of a multi-file OME-TIFF are found
+        beside it, on a disk.
     axes : str, optional
         What the axes mean, where the file does not say or is wrong.
     image : int, optional
@@ -77,14 +78,14 @@ def open_tiff(
     )
 
 
-def tiff_array(path: Path, number: int, level: int) -> TiffArray:
+def tiff_array(path: File, number: int, level: int) -> TiffArray:
     """One level of one image of a file, found again after pickling."""
     with opened(path) as tiff:
         return TiffArray((path, number, level), tiff.series[number].levels[level])
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[TiffFile]:
+def opened(path: File) -> Iterator[TiffFile]:
     """Open a TIFF file for its headers and close it again.
 
     Raises
@@ -92,20 +93,26 @@ def opened(path: Path) -> Iterator[TiffFile]:
     ImageFormatError
         If the headers cannot be read.
     """
-    try:
-        with TiffFile(path) as tiff:
-            yield tiff
-    except BlindsoundError:
-        raise
-    except _BROKEN as error:
-        msg = (
-            f"{path} is not a readable TIFF file ({error}): it may be truncated, or "
-            "another kind of file by that name"
-        )
-        raise ImageFormatError(msg) from error
+    with ExitStack() as stack:
+        if isinstance(path, RemoteFile):
+            stack.enter_context(store_errors(path.url))
+        try:
+            source: Any = path
+            if isinstance(path, RemoteFile):
+                source = stack.enter_context(path.open())
+            with TiffFile(source) as tiff:
+                yield tiff
+        except BlindsoundError:
+            raise
+        except _BROKEN as error:
+            msg = (
+                f"{path} is not a readable TIFF file ({error}): it may be truncated, "
+                "or another kind of file by that name"
+            )
+            raise ImageFormatError(msg) from error
 
 
-def require_gray(page: TiffPage, path: Path) -> None:
+def require_gray(page: TiffPage, path: File) -> None:
     """Refuse photographs: their colors were mixed from one another by the camera.
 
     Raises
@@ -121,7 +128,7 @@ def require_gray(page: TiffPage, path: Path) -> None:
         raise ImageFormatError(msg)
 
 
-def _require_hyperstack(tiff: TiffFile, series: TiffPageSeries, path: Path) -> None:
+def _require_hyperstack(tiff: TiffFile, series: TiffPageSeries, path: File) -> None:
     """Refuse what tifffile shows as a lone plane because the stack is cut short."""
     if tiff.is_imagej and not tiff.is_ome and series.kind != "imagej":
         missing = "its ImageJ header promises more pixels than the file has"

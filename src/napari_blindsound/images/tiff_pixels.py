@@ -18,6 +18,14 @@ import numpy.typing as npt
 
 from napari_blindsound.errors import ImageFormatError, ImageNotFoundError
 from napari_blindsound.images.array import LazyArray, Region, native
+from napari_blindsound.images.remote import (
+    File,
+    RemoteFile,
+    open_file,
+    size_of,
+    store_errors,
+    written,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +40,7 @@ class Block(Protocol):
     """A run of pixels in one file: a page, or a whole stack stored in one piece."""
 
     @property
-    def path(self) -> Path:
+    def path(self) -> File:
         """The file."""
 
     @property
@@ -49,8 +57,8 @@ class RawBlock:
 
     Parameters
     ----------
-    path : pathlib.Path
-        The file.
+    path : File
+        The file, on a disk or in a store.
     offset : int
         Position of the first pixel, in bytes.
     dtype : numpy.dtype
@@ -59,7 +67,7 @@ class RawBlock:
         Of the page, or of the whole stack.
     """
 
-    path: Path
+    path: File
     offset: int
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -71,8 +79,27 @@ class RawBlock:
 
     def read(self, region: Region) -> npt.NDArray[Any]:
         """Copy a region; the file is mapped for that long only."""
+        if isinstance(self.path, RemoteFile):
+            return self._fetched(self.path, region)
         mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
         return np.array(mapped[region], dtype=native(self.dtype))
+
+    def _fetched(self, file: RemoteFile, region: Region) -> npt.NDArray[Any]:
+        """Copy a region out of a store: of each plane, the rows from first to last."""
+        outer, (rows, columns) = region[:-2], region[-2:]
+        high, wide = self.shape[-2:]
+        out = np.empty([part.stop - part.start for part in region], native(self.dtype))
+        planes = out.reshape(-1, *out.shape[-2:])
+        numbers = np.arange(math.prod(self.shape[:-2])).reshape(self.shape[:-2])
+        length = (rows.stop - rows.start) * wide
+        with file.open() as stream:
+            for plane, number in zip(planes, numbers[outer].ravel(), strict=True):
+                first = (int(number) * high + rows.start) * wide
+                stream.seek(self.offset + first * self.dtype.itemsize)
+                data = stream.read(length * self.dtype.itemsize)
+                pixels = np.frombuffer(data, self.dtype, length)
+                plane[...] = pixels.reshape(-1, wide)[:, columns]
+        return out
 
 
 @dataclass(frozen=True)
@@ -81,8 +108,8 @@ class CodedBlock:
 
     Parameters
     ----------
-    path : pathlib.Path
-        The file.
+    path : File
+        The file, on a disk or in a store.
     page : tifffile.TiffPage
         The page whose geometry and decoder serve all pages of the series.
     offsets, sizes : sequence of int
@@ -91,7 +118,7 @@ class CodedBlock:
         Shared by the segments of a JPEG compressed page.
     """
 
-    path: Path
+    path: File
     page: TiffPage
     offsets: Sequence[int]
     sizes: Sequence[int]
@@ -109,7 +136,7 @@ class CodedBlock:
         samples, depth, _, _, mixed = self.page.shaped
         window = (rows.stop - rows.start, columns.stop - columns.start)
         canvas = np.full((samples, depth, *window, mixed), self.page.nodata, dtype)
-        with self.path.open("rb") as file:
+        with open_file(self.path) as file:
             for number in self._met(rows, columns):
                 if not (self.offsets[number] and self.sizes[number]):
                     continue
@@ -176,7 +203,7 @@ class TiffArray(LazyArray):
         tifffile's codes of the axes.
     """
 
-    def __init__(self, address: tuple[Path, int, int], series: TiffPageSeries) -> None:
+    def __init__(self, address: tuple[File, int, int], series: TiffPageSeries) -> None:
         self._address = address
         page = series.keyframe
         self._blocks = _blocks(series, address[0])
@@ -216,6 +243,11 @@ class TiffArray(LazyArray):
 
         return tiff_array, self._address
 
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        """Another name as soon as one of the files was written again."""
+        files = sorted({block.path for block in self._blocks}, key=str)
+        return "tiff", self._address, [(str(file), written(file)) for file in files]
+
 
 def read_block(block: Block, region: Region) -> npt.NDArray[Any]:
     """Pixels of a region of a block, or one clear sentence.
@@ -228,6 +260,9 @@ def read_block(block: Block, region: Region) -> npt.NDArray[Any]:
         If the file has gone.
     """
     try:
+        if isinstance(block.path, RemoteFile):
+            with store_errors(block.path.url):
+                return block.read(region)
         return block.read(region)
     except FileNotFoundError as error:
         msg = (
@@ -242,9 +277,11 @@ def read_block(block: Block, region: Region) -> npt.NDArray[Any]:
         raise ImageFormatError(msg) from error
 
 
-def page_block(page: TiffPage | TiffFrame) -> RawBlock | CodedBlock:
-    """Block of one page of an open file."""
-    path = Path(page.parent.filehandle.path)
+def page_block(
+    page: TiffPage | TiffFrame, path: File | None = None
+) -> RawBlock | CodedBlock:
+    """Block of one page of an open file, at another path than it was opened by."""
+    path = path or Path(page.parent.filehandle.path)
     keyframe = cast("TiffPage", page.keyframe)
     _ = keyframe.decode  # made now, while the tags it needs can be read
     if keyframe.is_final and page.dataoffsets:
@@ -269,11 +306,11 @@ def check_complete(blocks: Sequence[Block]) -> None:
     ImageFormatError
         If one does.
     """
-    ends: dict[Path, int] = {}
+    ends: dict[File, int] = {}
     for block in blocks:
         ends[block.path] = max(block.end, ends.get(block.path, 0))
     for path, end in ends.items():
-        size = path.stat().st_size
+        size = size_of(path)
         if size < end:
             msg = (
                 f"{path} is truncated: its header promises {end} bytes, the file has "
@@ -282,7 +319,7 @@ def check_complete(blocks: Sequence[Block]) -> None:
             raise ImageFormatError(msg)
 
 
-def _blocks(series: TiffPageSeries, path: Path) -> list[RawBlock | CodedBlock]:
+def _blocks(series: TiffPageSeries, path: File) -> list[RawBlock | CodedBlock]:
     """Blocks of a series of an open file: one if all is stored in one piece."""
     first = series[0]
     if series.dataoffset is not None and first is not None and not series.is_multifile:
@@ -293,14 +330,16 @@ def _blocks(series: TiffPageSeries, path: Path) -> list[RawBlock | CodedBlock]:
     if missing:
         msg = (
             f"{path} lists {len(pages)} planes, of which {missing} are not there: put "
-            "all files of the data set in one folder, as they were written"
+            "all files of the data set in one folder on a disk, as they were written"
         )
         raise ImageFormatError(msg)
-    return [page_block(page) for page in pages if page is not None]
+    # What was opened in a store does not know its own address.
+    own = path if isinstance(path, RemoteFile) else None
+    return [page_block(page, own) for page in pages if page is not None]
 
 
 def _layout(
-    series: TiffPageSeries, n_blocks: int, path: Path
+    series: TiffPageSeries, n_blocks: int, path: File
 ) -> tuple[tuple[int, ...], str]:
     """Shape and axes of a series, such that its last axes are those of a page."""
     page = series.keyframe.shape

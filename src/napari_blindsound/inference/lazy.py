@@ -21,6 +21,8 @@ from dask.base import tokenize
 from dask.delayed import delayed
 
 from napari_blindsound.images.array import read_region
+from napari_blindsound.images.chunks import identity
+from napari_blindsound.images.remote import is_url
 from napari_blindsound.inference.reading import check_channels
 from napari_blindsound.inference.tiling import denoise_region, even, is_deviation
 
@@ -109,13 +111,16 @@ def lazy(
 def source_token(volume: Volume) -> str:
     """Name of an image's pixels: the same for the same file, unless it was rewritten.
 
-    Arrays in memory are named by their contents, which reads them once.
+    Files are named by the time they were written, or by what their store says of them;
+    of the chunks of a zarr array, the first and the last are looked at. Arrays in
+    memory are named by their contents, which reads them once.
     """
     stamp = None
-    if volume.source is not None:
+    if volume.source is not None and not is_url(volume.source):
         path = Path(volume.source)
         stamp = path.stat().st_mtime_ns if path.exists() else None
-    return str(tokenize(volume.levels[0], volume.axes.names, volume.source, stamp))
+    pixels = identity(volume.levels[0])
+    return str(tokenize(pixels, volume.axes.names, volume.source, stamp))
 
 
 def _block_shapes(
