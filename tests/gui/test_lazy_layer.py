@@ -20,7 +20,7 @@ from napari_blindsound.images.layers import KEY, layers_to_volume
 from napari_blindsound.images.phantom import phantom
 from napari_blindsound.images.volume import Volume
 from napari_blindsound.inference import pyramid
-from napari_blindsound.inference.ngff import halved
+from napari_blindsound.inference.coarser import halved
 from napari_blindsound.inference.progressive import THREAD
 from napari_blindsound.inference.reader import THREAD as READER
 from napari_blindsound.inference.tiling import denoise_region

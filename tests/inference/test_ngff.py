@@ -13,7 +13,7 @@ from yaozarrs import validate_zarr_store
 from napari_blindsound.images.axes import Axes, Axis
 from napari_blindsound.images.open import open_volume
 from napari_blindsound.images.volume import Volume
-from napari_blindsound.inference.ngff import halved
+from napari_blindsound.inference.coarser import halved
 from napari_blindsound.inference.store import WriteConfig, write
 from napari_blindsound.inference.tiling import denoise_region
 

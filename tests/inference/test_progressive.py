@@ -21,7 +21,7 @@ from napari_blindsound.images.axes import Axes
 from napari_blindsound.images.volume import Volume
 from napari_blindsound.inference import pyramid as levels_of
 from napari_blindsound.inference.background import leave_a_core
-from napari_blindsound.inference.ngff import halved
+from napari_blindsound.inference.coarser import halved
 from napari_blindsound.inference.progressive import THREAD, Progressive
 from napari_blindsound.inference.reader import THREAD as READER
 from napari_blindsound.inference.tiling import denoise_region

@@ -1,17 +1,18 @@
 """OME-Zarr 0.5: a sharded pyramid with axes, scale and display settings.
 
 Level 0 is written shard by shard, in any order and by several threads; the coarser
-levels are means over 2 x 2 pixels of the level before, read back from what was written.
-Everything that knows the standard's metadata (yaozarrs) is in this file.
+levels are means over 2 x 2 pixels of the level before, and grow with it. Everything
+that knows the standard's metadata (yaozarrs) is in this file.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import shutil
+import os
 import threading
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,11 +23,11 @@ from yaozarrs import v05
 from yaozarrs.write.v05 import prepare_image
 from zarr.codecs import BloscCodec
 
+from napari_blindsound.inference.coarser import Coarser, Level
 from napari_blindsound.inference.shards import Shards
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from napari_blindsound.images.axes import Axes
     from napari_blindsound.images.volume import Region, Volume
@@ -85,9 +86,9 @@ class NgffSink:
         self._volume = volume
         self._windows = _Windows(volume.n_channels)
         self._grids = list(_grids(shards, levels))
-        self._is_continued = resume or shared
+        self._is_new = not (resume or shared)
         if resume:
-            self._tidy_up()
+            self._remove_drafts()
         elif not shared:
             multiscale = _multiscale(volume.name, axes, self._grids)
             self._make(v05.Image(multiscales=[multiscale]), dtype, compression)
@@ -99,8 +100,10 @@ class NgffSink:
         labels = ("ome", "complete")
         self._facts = {name: known[name] for name in known if name not in labels}
         self._levels = [
-            zarr.open_array(path / str(i), mode="r+") for i in range(len(self._grids))
+            Level(zarr.open_array(path / str(i), mode="r+"), path / str(i), grid)
+            for i, grid in enumerate(self._grids)
         ]
+        self._coarser = Coarser(self._levels, is_new=self._is_new)
         if not shared:
             # Until it is complete, no reader shall take it for an image.
             self._label({"ome": self._ome, "complete": False})
@@ -113,55 +116,42 @@ class NgffSink:
             writer=_creator(self.shards, compression),
         )
 
-    def _tidy_up(self) -> None:
-        """Remove what zarr left of files that it was writing, and coarser levels."""
-        self._remove_drafts()
-        for number in range(1, len(self._grids)):
-            shutil.rmtree(self.path / str(number) / "c", ignore_errors=True)
-
     def _remove_drafts(self) -> None:
         """Remove what killed processes left of files that they were writing."""
-        for draft in self.path.rglob("*.partial"):
-            draft.unlink(missing_ok=True)
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                if name.endswith(".partial"):
+                    Path(folder, name).unlink(missing_ok=True)
 
-    def put(self, region: Region, pixels: npt.NDArray[Any]) -> list[_Range]:
-        """Write one shard of level 0; several threads may, each its own shard.
+    def put(self, region: Region, pixels: npt.NDArray[Any]) -> dict[str, Any]:
+        """Write one shard of level 0, and those of coarser levels that it completes.
+
+        Several threads may, each its own shard.
 
         Returns
         -------
-        list of tuple of float
-            Display range of each channel in the shard.
+        dict
+            Display range of each channel in the shard, and the coarser shards.
         """
-        if self._is_continued:
-            # A shard at the border would be read first, and may have been torn.
-            self._file(region).unlink(missing_ok=True)
-        self._levels[0][region] = pixels
+        self._levels[0].write(region, pixels, is_new=self._is_new)
         channel = self.shards.names.find("C")
         by_channel = np.moveaxis(pixels, channel, 0) if channel >= 0 else pixels[None]
         windows = [_range(plane) for plane in by_channel]
         self._windows.add(windows)
-        return windows
+        built = self._coarser.add(0, region, pixels)
+        return {"windows": windows, "built": built}
 
-    def recall(self, notes: list[_Range]) -> None:
-        """Take in what :meth:`put` returned in an earlier run."""
-        self._windows.add(notes)
+    def recall(self, notes: dict[str, Any]) -> None:
+        """Take in what :meth:`put` returned in an earlier run, or another process."""
+        self._windows.add(notes["windows"])
+        self._coarser.known(notes["built"])
 
     def size(self, region: Region) -> int:
         """Bytes of the shard's file; one that holds nothing but zeros has none."""
-        try:
-            return self._file(region).stat().st_size
-        except FileNotFoundError:
-            return 0
-
-    def _file(self, region: Region) -> Path:
-        """Where the shard of level 0 lies that a region is."""
-        steps = zip(region, self.shards.shard_shape, strict=True)
-        numbers = tuple(span.start // step for span, step in steps)
-        key: str = self._levels[0].metadata.encode_chunk_key(numbers)
-        return self.path / "0" / key
+        return self._levels[0].size(region)
 
     def finish(self, result: Mapping[str, Any]) -> Iterator[str]:
-        """Build the pyramid, then complete the metadata.
+        """Build what is missing of the pyramid, then complete the metadata.
 
         Parameters
         ----------
@@ -174,10 +164,7 @@ class NgffSink:
             What was done, after each piece of work.
         """
         self._remove_drafts()
-        for number, grid in enumerate(self._grids[1:], start=1):
-            for done, region in enumerate(grid, start=1):
-                self._levels[number][region] = self._coarse(number, region)
-                yield f"level {number}: shard {done} of {len(grid)}"
+        yield from self._coarser.rest()
         omero = _omero(self._volume, self._windows.found)
         ome = self._ome if omero is None else {**self._ome, "omero": omero}
         self._label({**result, "complete": True}, ome=ome)
@@ -189,30 +176,6 @@ class NgffSink:
         attributes = {} if ome is None else {"ome": ome}
         root = zarr.open_group(self.path, mode="r+")
         root.attrs.put({**attributes, "blindsound": {**self._facts, **facts}})
-
-    def _coarse(self, number: int, region: Region) -> npt.NDArray[Any]:
-        """One shard of a level from the level before."""
-        finer = self._levels[number - 1]
-        source = [*region[:-2]]
-        for span, size in zip(region[-2:], finer.shape[-2:], strict=True):
-            source.append(slice(2 * span.start, min(2 * span.stop, size)))
-        return halved(np.asarray(finer[tuple(source)]))
-
-
-def halved(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Mean over 2 x 2 pixels of the last two axes, in the same dtype.
-
-    The last row or column of an odd size stands for two. Integers are rounded.
-    """
-    exact = pixels.dtype.itemsize > 2 and pixels.dtype != np.float32
-    kind = np.float64 if exact else np.float32
-    odd = [(0, 0)] * (pixels.ndim - 2) + [(0, size % 2) for size in pixels.shape[-2:]]
-    full = np.pad(pixels, odd, mode="edge") if np.any(odd) else pixels
-    rows = full[..., 0::2, :].astype(kind) + full[..., 1::2, :]
-    mean: npt.NDArray[Any] = (rows[..., 0::2] + rows[..., 1::2]) / 4
-    if pixels.dtype.kind in "ui":
-        np.rint(mean, out=mean)
-    return mean.astype(pixels.dtype, copy=False)
 
 
 def _grids(shards: Shards, levels: int | None) -> Iterator[Shards]:

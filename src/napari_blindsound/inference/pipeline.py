@@ -1,7 +1,8 @@
 """Read, compute and write at once: shards on their way from a source to an output.
 
 One thread reads ahead, the caller's thread computes, others write behind. The queues
-between them are short, so that a few shards are in memory at most.
+between them are short, so that a few shards are in memory at most. Shards that share
+chunks of the source follow one another, and each chunk is read once.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import numpy.typing as npt
 
 from napari_blindsound.inference.destination import output_errors
 from napari_blindsound.inference.ledger import Record, Tally
+from napari_blindsound.inference.plan import Plan
+from napari_blindsound.inference.read_once import read_once
 from napari_blindsound.inference.reading import Padded, read_padded, unstack
 from napari_blindsound.inference.shards import Shards, pixels_of
 from napari_blindsound.inference.tiling import Tiler
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from napari_blindsound.inference.tiling import TileOperator
 
 READ_AHEAD = 2  # shards
+FETCHERS = 4  # threads that decode for the one that reads
 WRITERS = 2  # threads, and shards that wait for them
 
 
@@ -63,7 +67,7 @@ class Pipeline:
     Parameters
     ----------
     denoiser : TileOperator
-        The denoiser; called in the thread that takes the steps, and there only.
+        The denoiser; called as `Tiler` does.
     volume : Volume
         The noisy image.
     sink : Sink
@@ -75,7 +79,7 @@ class Pipeline:
     ledger : Ledger
         Where finished shards are noted; those noted already are left out.
     numbers : sequence of int, optional
-        The only shards to denoise, in this order, where others do the rest.
+        The only shards to denoise, in whatever order, where others do the rest.
     """
 
     denoiser: TileOperator
@@ -103,10 +107,17 @@ class Pipeline:
         """
         tiler = Tiler(self.denoiser)
         behind: deque[Future[None]] = deque()
-        with _threads(1, "read") as readers, _threads(WRITERS, "write") as writers:
-            for number, region, padded, noisy in self._read_ahead(readers):
+        plan = Plan(self.sink.shards, self.volume, self.denoiser, self._left())
+        with (
+            _threads(FETCHERS, "fetch") as fetchers,
+            _threads(1, "read") as readers,
+            _threads(WRITERS, "write") as writers,
+        ):
+            source = read_once(self.volume, plan, fetchers)
+            for number, padded, noisy in self._read_ahead(source, plan, readers):
                 denoised = np.empty(padded.shape, np.float32)
                 tiles = tiler.steps(padded.pixels, denoised)
+                region = self.sink.shards[number]
                 yield from _shares(tiles, padded.n_pixels, pixels_of(region))
                 if len(behind) == WRITERS:
                     behind.popleft().result()
@@ -115,31 +126,36 @@ class Pipeline:
             while behind:
                 behind.popleft().result()
 
+    def _left(self) -> Iterator[int]:
+        """Numbers of the shards that are to be denoised."""
+        given = self.numbers
+        numbers = range(len(self.sink.shards)) if given is None else given
+        finished = self.ledger.records
+        return (number for number in numbers if number not in finished)
+
     def _read_ahead(
-        self, readers: ThreadPoolExecutor
-    ) -> Iterator[tuple[int, Region, Padded, float]]:
-        ahead: deque[tuple[int, Region, Future[tuple[Padded, float]]]] = deque()
+        self, source: Volume, plan: Plan, readers: ThreadPoolExecutor
+    ) -> Iterator[tuple[int, Padded, float]]:
+        ahead: deque[tuple[int, Future[tuple[Padded, float]]]] = deque()
 
-        def first() -> tuple[int, Region, Padded, float]:
-            number, region, future = ahead.popleft()
-            return number, region, *future.result()
+        def first() -> tuple[int, Padded, float]:
+            number, future = ahead.popleft()
+            return number, *future.result()
 
-        shards = self.sink.shards
-        for number in range(len(shards)) if self.numbers is None else self.numbers:
-            if number in self.ledger.records:
-                continue
-            region = shards[number]
-            ahead.append((number, region, readers.submit(self._read, region)))
+        for number in map(int, plan.order):
+            ahead.append((number, readers.submit(self._read, source, plan, number)))
             if len(ahead) > READ_AHEAD:
                 yield first()
         while ahead:
             yield first()
 
-    def _read(self, region: Region) -> tuple[Padded, float]:
+    def _read(self, source: Volume, plan: Plan, number: int) -> tuple[Padded, float]:
         """Read the source of a shard, and add its counts up."""
-        names = self.sink.shards.names
-        source = tuple(region[names.index(name)] for name in self.volume.axes.names)
-        padded = read_padded(self.denoiser, self.volume, source)
+        plan.take(number)
+        shards = self.sink.shards
+        region, names = shards[number], shards.names
+        place = tuple(region[names.index(name)] for name in source.axes.names)
+        padded = read_padded(self.denoiser, source, place)
         return padded, float(padded.noisy.sum(dtype=np.float64))
 
     def _arranged(

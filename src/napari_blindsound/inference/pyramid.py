@@ -151,7 +151,7 @@ def halved_often(tile: Pixels, count: int) -> Pixels:
 
 def _half(pixels: npt.NDArray[Any]) -> Pixels:
     # zarr and the writers come with it: not before somebody needs a coarser level.
-    from napari_blindsound.inference.ngff import halved
+    from napari_blindsound.inference.coarser import halved
 
     mean: Pixels = halved(pixels.astype(np.float32, copy=False))
     return mean

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from napari_blindsound.inference.tiling import even
@@ -50,7 +51,7 @@ class Shards:
     chunk: int
     side: int
 
-    @property
+    @cached_property
     def chunk_shape(self) -> tuple[int, ...]:
         """A chunk: one position of T, C and Z."""
         return tuple(
@@ -58,7 +59,7 @@ class Shards:
             for name, size in zip(self.names, self.shape, strict=True)
         )
 
-    @property
+    @cached_property
     def shard_shape(self) -> tuple[int, ...]:
         """A shard: a multiple of the chunk, all channels."""
         sizes = dict(zip(self.names, self.shape, strict=True))
@@ -71,11 +72,14 @@ class Shards:
             room = max(1, room // shard[name])
         return tuple(shard[name] for name in self.names)
 
+    @cached_property
+    def grid(self) -> tuple[int, ...]:
+        """How many shards there are along each axis."""
+        pairs = zip(self.shape, self.shard_shape, strict=True)
+        return tuple(math.ceil(size / step) for size, step in pairs)
+
     def __len__(self) -> int:
-        return math.prod(
-            math.ceil(size / step)
-            for size, step in zip(self.shape, self.shard_shape, strict=True)
-        )
+        return math.prod(self.grid)
 
     def __getitem__(self, number: int) -> Region:
         """Region of one shard, by its number in the array's order.
@@ -89,11 +93,31 @@ class Shards:
             msg = f"shard {number} of {len(self)}"
             raise IndexError(msg)
         spans: list[slice] = []
-        steps = zip(reversed(self.shape), reversed(self.shard_shape), strict=True)
-        for size, step in steps:
-            number, at = divmod(number, math.ceil(size / step))
+        axes = zip(self.shape, self.shard_shape, self.grid, strict=True)
+        for size, step, count in reversed(list(axes)):
+            number, at = divmod(number, count)
             spans.append(slice(at * step, min((at + 1) * step, size)))
         return tuple(reversed(spans))
+
+    def number(self, region: Region) -> int:
+        """Number of the shard in which a region begins: the inverse of indexing."""
+        found = 0
+        axes = zip(region, self.shard_shape, self.grid, strict=True)
+        for span, step, count in axes:
+            found = found * count + span.start // step
+        return found
+
+    def meeting(self, region: Region) -> Iterator[int]:
+        """Numbers of the shards that have pixels of a region."""
+        spans = [
+            range(span.start // step, math.ceil(span.stop / step))
+            for span, step in zip(region, self.shard_shape, strict=True)
+        ]
+        for position in itertools.product(*spans):
+            found = 0
+            for at, count in zip(position, self.grid, strict=True):
+                found = found * count + at
+            yield found
 
     def __iter__(self) -> Iterator[Region]:
         """Regions of the shards, in the array's order."""
