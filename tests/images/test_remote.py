@@ -5,9 +5,13 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import shutil
+import socket
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
 
 import fsspec
 import numpy as np
@@ -242,3 +246,59 @@ def test_many_threads_read_one_address(served, rng):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """Address of a bucket of a local S3 server, and what writes to it."""
+    s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed")
+    program = shutil.which("moto_server")
+    if program is None:
+        pytest.skip("there is no moto_server to be an S3 store")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [program, "-H", "127.0.0.1", "-p", str(port)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    options = {"key": "a", "secret": "b", "endpoint_url": f"http://127.0.0.1:{port}"}
+    # As FSSPEC_S3_ENDPOINT_URL and the like would have it.
+    monkeypatch.setitem(fsspec.config.conf, "s3", options)
+    with subprocess.Popen(words, **quiet) as process:
+        try:
+            _wait_for(port)
+            store = s3fs.S3FileSystem(skip_instance_cache=True, **options)
+            store.mkdir("box")
+            yield "s3://box", store
+        finally:
+            process.terminate()
+
+
+def _wait_for(port, seconds=30):
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.1)
+    pytest.fail("the S3 server does not answer")
+
+
+def test_s3(bucket, tmp_path, movie):
+    address, store = bucket
+    save_image(tmp_path / "a.ome.zarr", movie, "0.5")
+    store.put(f"{tmp_path}/a.ome.zarr", "box/a.ome.zarr", recursive=True)
+    tifffile.imwrite(tmp_path / "a.ome.tif", movie, metadata={"axes": "TCZYX"})
+    store.put(f"{tmp_path}/a.ome.tif", "box/a.ome.tif")
+    for name in ("a.ome.zarr", "a.ome.tif"):
+        volume = open_volume(f"{address}/{name}")
+        assert volume.axes.names == "TCZYX"
+        assert np.array_equal(everything(volume), movie)
+        copy = pickle.loads(pickle.dumps(volume))
+        assert np.array_equal(everything(copy), movie)
+        token = source_token(volume)
+        assert token == source_token(open_volume(f"{address}/{name}"))
+    store.pipe("box/a.ome.tif", (tmp_path / "a.ome.tif").read_bytes() + b"\0")
+    assert token != source_token(open_volume(f"{address}/a.ome.tif"))
+    with pytest.raises(ImageNotFoundError, match=r"box/none.zarr"):
+        open_volume(f"{address}/none.zarr")
+    with pytest.raises(ImageNotFoundError, match=r"box/none.tif"):
+        open_volume(f"{address}/none.tif")

@@ -1,21 +1,30 @@
 from __future__ import annotations
 
 import os
-import sys
+import pickle
 import time
+from contextlib import contextmanager
 
-import cloudpickle
+import dask
 import dask.array as da
 import numpy as np
 import pytest
+import tifffile
+import torch
 import zarr
 from distributed import Client, LocalCluster
+from tests.inference.counted import Counted, noted, plus
 
 from napari_blindsound.errors import ModelMismatchError
 from napari_blindsound.images.axes import Axes
+from napari_blindsound.images.open import open_volume
 from napari_blindsound.images.volume import Volume
+from napari_blindsound.inference.carried import Carried
+from napari_blindsound.inference.denoiser import Denoiser
 from napari_blindsound.inference.lazy import lazy
 from napari_blindsound.inference.tiling import denoise_region
+from napari_blindsound.methods.blind2unblind import Blind2Unblind, Blind2UnblindConfig
+from napari_blindsound.training.preprocessing import Preprocessing
 
 
 def volume_of(*levels, axes="YX", source=None):
@@ -139,28 +148,116 @@ def test_one_plane_of_64_000_blocks_is_scheduled_at_once(tmp_path, pyramid):
     assert seconds < 0.3  # 0.01 on an idle machine
 
 
-def test_under_distributed_with_processes(tmp_path, pyramid, noisy):
-    counts = noisy((3, 60, 50))
+@pytest.fixture
+def notes(tmp_path):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    return folder
+
+
+@contextmanager
+def cluster(workers):
+    options = {"threads_per_worker": 2, "processes": True, "dashboard_address": ":0"}
+    with (
+        LocalCluster(n_workers=workers, **options) as made,
+        Client(made) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def scheduler(kind):
+    """Have dask compute by a scheduler, the processes being new ones."""
+    if kind == "distributed":
+        with cluster(2):
+            yield
+    else:
+        with dask.config.set(scheduler=kind, num_workers=2):
+            yield
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes", "distributed"])
+def test_every_scheduler_does_the_same(kind, tmp_path, notes, noisy):
+    counts = noisy((6, 90, 70))
     volume = volume_of(stored(tmp_path / "a.zarr", counts, (1, 30, 30)), axes="ZYX")
-    (array,) = lazy(pyramid(), volume, block=32)
-    reference = array.compute(scheduler="synchronous")
-    # The workers cannot import this folder; the package itself they can.
-    stand_in = sys.modules[pyramid.__module__]
-    cloudpickle.register_pickle_by_value(stand_in)
-    try:
-        with (
-            LocalCluster(
-                n_workers=2,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=":0",
-            ) as cluster,
-            Client(cluster) as client,
-        ):
-            done = client.compute(array).result(timeout=60)
-    finally:
-        cloudpickle.unregister_pickle_by_value(stand_in)
-    np.testing.assert_array_equal(done, reference)
+    (array,) = lazy(Counted(str(notes)), volume, block=30)
+    expected = 2.0 * counts + len("counted-1")
+    with scheduler(kind):
+        np.testing.assert_array_equal(array.compute(), expected)
+        part = array.map_blocks(plus, 1, dtype=np.float32)[2:4, 20:40]
+        np.testing.assert_array_equal(part.compute(), expected[2:4, 20:40] + 1)
+        array.rechunk((2, 45, 70)).to_zarr(str(tmp_path / "out.zarr"))
+    np.testing.assert_array_equal(zarr.open_array(tmp_path / "out.zarr")[:], expected)
+    unpickled = noted(notes, "unpickled")
+    processes = noted(notes, "core")
+    # The processes scheduler has new ones for each of the three.
+    assert len(processes) == {"threads": 0, "processes": 6, "distributed": 2}[kind]
+    assert set(unpickled.values()) <= {1}
+    assert processes.keys() <= unpickled.keys()
+
+
+def test_every_source_travels(tmp_path, notes, noisy):
+    counts = noisy((4, 40, 40))
+    words = {"photometric": "minisblack", "metadata": {"axes": "TYX"}}
+    tifffile.imwrite(tmp_path / "a.tif", counts, **words)
+    for number, frame in enumerate(counts):
+        tifffile.imwrite(tmp_path / f"t{number}.tif", frame)
+    sources = (
+        tmp_path / "a.tif",
+        tmp_path / "t*.tif",
+        da.from_array(counts, chunks=20),
+        counts,
+    )
+    arrays = []
+    for source in sources:
+        volume = open_volume(source, axes="TYX").select(T=slice(1, 4))
+        arrays += lazy(Counted(str(notes)), volume, block=20)
+    with scheduler("processes"):
+        done = dask.compute(*arrays)
+    for found in done:
+        np.testing.assert_array_equal(found, 2.0 * counts[1:] + len("counted-1"))
+    assert len(noted(notes, "core")) == 2
+    # Once with each of the four, which are images of their own.
+    assert max(noted(notes, "unpickled").values()) <= 4
+
+
+def test_copies_of_a_model_take_turns_on_the_device(monkeypatch):
+    """A process may hold several, each of another array of the same model."""
+    torch.manual_seed(0)
+    counts = np.random.default_rng(0).poisson(300, (64, 64)).astype(np.uint16)
+    volume = volume_of(counts)
+    config = Blind2UnblindConfig(width=4, depth=2)
+    networks = [Blind2Unblind(config)]
+    model = Denoiser(networks, Preprocessing.fit([volume]), device="cpu")
+    busy, most = [], []
+    usual = Blind2Unblind.denoise
+
+    def watched(self, noisy, *, halo, output):
+        busy.append(self)
+        most.append(len(busy))
+        time.sleep(0.02)
+        done = usual(self, noisy, halo=halo, output=output)
+        busy.remove(self)
+        return done
+
+    copies = [pickle.loads(pickle.dumps(model)) for _ in range(3)]
+    assert len({id(copy.methods[0]) for copy in copies}) == 3
+    monkeypatch.setattr(Blind2Unblind, "denoise", watched)
+    arrays = [lazy(copy, volume, block=32)[0] for copy in copies]
+    dask.compute(*[array + i for i, array in enumerate(arrays)], scheduler="threads")
+    assert len(most) >= 4
+    assert max(most) == 1
+
+
+def test_what_arrives_is_unpickled_once_and_few_are_kept(notes):
+    model = Counted(str(notes))
+    packed = pickle.dumps(Carried("one", Carried("two", model)))
+    first, second = pickle.loads(packed), pickle.loads(packed)
+    assert first is second
+    assert first.value.value is second.value.value is not model
+    for number in range(20):
+        pickle.loads(pickle.dumps(Carried(f"other {number}", number)))
+    assert pickle.loads(packed) is not first
 
 
 def test_it_composes_with_dask(tmp_path, pyramid, noisy):

@@ -2,9 +2,10 @@
 
 Every block reads its own halo from the source (`map_blocks` without an input array), so
 that the graph has one task a block and a plane out of 64 000 blocks is scheduled in
-milliseconds. The model travels through the graph as one task of its own: once a worker,
-not once a block. Names carry the model's revision, or a viewer would go on showing what
-an older model computed.
+milliseconds. The model travels through the graph as one task of its own and is
+unpickled once in a process, not once a block; the copies that a process may hold take
+turns on the device all the same. Names carry the model's revision, or a viewer would go
+on showing what an older model computed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from dask.delayed import delayed
 from napari_blindsound.images.array import read_region
 from napari_blindsound.images.chunks import identity
 from napari_blindsound.images.remote import is_url
+from napari_blindsound.inference.carried import Carried
 from napari_blindsound.inference.reading import check_channels
 from napari_blindsound.inference.tiling import denoise_region, even, is_deviation
 
@@ -38,10 +40,14 @@ BLOCK_SIDE = 1024
 class _Level:
     """What the blocks of one level share."""
 
-    denoiser: TileOperator
+    carried: Carried[TileOperator]
     volume: Volume
     number: int
     block: tuple[int, ...]
+
+    @property
+    def denoiser(self) -> TileOperator:
+        return self.carried.value
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,7 +82,7 @@ def lazy(
     Parameters
     ----------
     denoiser : TileOperator
-        The denoiser; pickled once for each process that computes.
+        The denoiser; unpickled once in each process that computes.
     volume : Volume
         The noisy image.
     block : int, optional
@@ -102,8 +108,9 @@ def lazy(
         msg = f"a block of {block} pixels is none: give a side above zero, such as 1024"
         raise ValueError(msg)
     name = f"blindsound-{denoiser.revision}-{source_token(volume)}"
+    carried = Carried(f"{name}-{getattr(denoiser, 'device', '')}", denoiser)
     return [
-        _array(_Level(denoiser, volume, number, shape), f"{name}-{number}")
+        _array(_Level(carried, volume, number, shape), f"{name}-{number}")
         for number, shape in enumerate(_block_shapes(denoiser, volume, block))
     ]
 
@@ -165,10 +172,14 @@ def _array(level: _Level, name: str) -> da.Array:
         chunks=chunks,
         dtype=np.float32,
         meta=np.empty((0,) * len(chunks), np.float32),
-        level=delayed(level, name=f"{name}-model", traverse=False),
+        level=delayed(
+            Carried(f"{name}-{level.block}", level),
+            name=f"{name}-model",
+            traverse=False,
+        ),
     )
     return array
 
 
-def _block(block_id: tuple[int, ...], level: _Level) -> npt.NDArray[Any]:
-    return level.pixels(level.region(block_id))
+def _block(block_id: tuple[int, ...], level: Carried[_Level]) -> npt.NDArray[Any]:
+    return level.value.pixels(level.value.region(block_id))
