@@ -1,11 +1,16 @@
-"""Recipe files: what a job is, as YAML that people can read, change and send around."""
+"""Recipe files: what a job is, as TOML that people can read, change and send around.
+
+Files that end in .yaml are read and written, too: earlier versions had no others.
+"""
 
 from __future__ import annotations
 
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import tomli_w
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
 
@@ -16,7 +21,9 @@ from napari_blindsound.inference.destination import output_errors
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-SUFFIX = ".yaml"
+_YAML = (".yaml", ".yml")
+SUFFIXES = (".toml", *_YAML)
+"""How the names of recipe files end; the first is the usual one."""
 
 _HEADER = """\
 # A recipe of napari-blindsound {version}, {date}: what was denoised, and how.
@@ -55,9 +62,9 @@ def write_recipe(path: Path, data: Mapping[str, Any], line: str) -> Path:
     Parameters
     ----------
     path : Path
-        Where to.
+        Where to; the end of the name says whether TOML or YAML is written.
     data : mapping
-        Plain data.
+        Plain data; what is None is left out.
     line : str
         The command line that does the same.
 
@@ -77,13 +84,17 @@ def write_recipe(path: Path, data: Mapping[str, Any], line: str) -> Path:
         # Names of files may hold anything, even the end of a line.
         line=f"# In one line:\n#   {line}" if line.isprintable() else "#",
     )
-    body = yaml.safe_dump(
-        dict(data),
-        sort_keys=False,
-        allow_unicode=True,
-        default_flow_style=None,
-        width=1000,
-    )
+    known = _known(dict(data))
+    if path.suffix.lower() in _YAML:
+        body = yaml.safe_dump(
+            known,
+            sort_keys=False,
+            allow_unicode=True,
+            default_flow_style=None,
+            width=1000,
+        )
+    else:
+        body = tomli_w.dumps(known)
     with output_errors(path):
         path.write_text(header + body, encoding="utf-8")
     return path
@@ -97,18 +108,28 @@ def read_recipe(path: Path) -> dict[str, Any]:
     RecipeError
         If there is none, or it holds no fields.
     """
+    read = yaml.safe_load if path.suffix.lower() in _YAML else tomllib.loads
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read(path.read_text(encoding="utf-8"))
     except OSError as error:
         msg = f"cannot read the recipe {path} ({error.strerror}); check the path"
         raise RecipeError(msg) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         msg = f"{path} is not a recipe file ({reason}); give one that was saved"
         raise RecipeError(msg) from error
-    if not isinstance(data, dict):
+    if not isinstance(data, dict) or not data:
         msg = f"{path} is not a recipe file; give one that was saved"
         raise RecipeError(msg)
+    return data
+
+
+def _known(data: Any) -> Any:  # noqa: ANN401 - plain data of any depth
+    """Plain data without what is None, for which TOML has no word."""
+    if isinstance(data, dict):
+        return {str(n): _known(value) for n, value in data.items() if value is not None}
+    if isinstance(data, list | tuple):
+        return [_known(value) for value in data if value is not None]
     return data
 
 

@@ -6,9 +6,11 @@ import json
 import shlex
 import signal
 import threading
+import tomllib
 
 import pytest
 import tifffile
+import tomli_w
 import yaml
 from tests.cli.conftest import pixels
 
@@ -33,9 +35,9 @@ def done(cli, recording, small, tmp_path):
     """A run with all that decides the bits, its files, and what it said."""
     out, model = tmp_path / "out.ome.zarr", tmp_path / "m.blindsound"
     words = ("run", recording, "-o", out, "-m", model, *PART, "--blend", "0.83")
-    said = cli(*words, *small, "--save-recipe", tmp_path / "r.yaml", "--json")
+    said = cli(*words, *small, "--save-recipe", tmp_path / "r.toml", "--json")
     assert said.code == 0, said.err
-    return out, model, tmp_path / "r.yaml", json.loads(said.out)
+    return out, model, tmp_path / "r.toml", json.loads(said.out)
 
 
 def test_a_recipe_file_repeats_a_run(cli, done, tmp_path):
@@ -88,17 +90,21 @@ def test_a_model_is_trained_again(cli, recording, small, tmp_path):
 def test_a_model_is_applied_again(cli, recording, model, tmp_path):
     out = tmp_path / "out.ome.zarr"
     words = ("denoise", recording, "-m", model, "-o", out, "--blend", "0.25", "--json")
-    said = cli(*words, "--threads", "1")
+    kept = tmp_path / "kept.toml"
+    said = cli(*words, "--threads", "1", "--save-recipe", kept)
     assert said.code == 0, said.err
     _, *words = shlex.split(json.loads(said.out)["repeat"])
     before = pixels(out)
     assert cli(*words, "--overwrite").code == 0
     assert pixels(out) == before
+    again = tmp_path / "again.ome.zarr"
+    assert cli("repeat", kept, "-o", again).code == 0
+    assert pixels(again) == before
     job = Job(inputs=(str(recording),), model_in=str(model), blend=0.25)
     recipe = job.save(tmp_path / "r.yaml")
     assert "give one with -o" in cli("repeat", recipe).complaints[0]
-    assert cli("repeat", recipe, "-o", tmp_path / "again.ome.zarr").code == 0
-    assert pixels(tmp_path / "again.ome.zarr") == before
+    assert cli("repeat", recipe, "-o", again, "--overwrite").code == 0
+    assert pixels(again) == before
 
 
 def test_an_interrupted_training_is_repeated(spawn, cli, recording, tmp_path):
@@ -163,16 +169,16 @@ def test_files_are_frames_of_one_stack_when_asked(cli, recording, small, tmp_pat
 
 def test_what_a_recipe_file_has_wrong_is_named(refused, done, tmp_path):
     _, _, recipe, _ = done
-    data = yaml.safe_load(recipe.read_text())
+    data = tomllib.loads(recipe.read_text())
     data["recipe"]["train"]["steps"] = 0
-    recipe.write_text(yaml.safe_dump(data))
+    recipe.write_text(tomli_w.dumps(data))
     assert "recipe.train.steps is 0: " in refused("repeat", recipe)
     data["recipe"]["train"] = {"stpes": 1}
-    recipe.write_text(yaml.safe_dump(data))
+    recipe.write_text(tomli_w.dumps(data))
     assert "no field recipe.train.stpes" in refused("repeat", recipe)
     assert "check the path" in refused("repeat", tmp_path / "none.yaml")
     assert "not a recipe file" in refused("repeat", tmp_path / "m.blindsound")
-    recipe.write_text("inputs: [x.tif]\n")
+    recipe.write_text('inputs = ["x.tif"]\n')
     assert "give one with -o" in refused("repeat", recipe)
     told = refused("repeat", recipe, "-o", tmp_path / "x.ome.zarr")
     assert str(tmp_path / "x.tif") in told
@@ -189,7 +195,7 @@ def test_parts_that_are_not_there_are_refused(refused, recording, tmp_path):
     assert "--blend 2" in refused(*words, "--blend", "2")
     told = refused(*words, "--blend", "0.5", "--estimate", "blind")
     assert "exclude each other" in told
-    assert ".yaml" in refused(*words, "--save-recipe", tmp_path / "r.txt")
+    assert ".toml" in refused(*words, "--save-recipe", tmp_path / "r.txt")
 
 
 def test_several_numbers_in_one_option():

@@ -16,6 +16,7 @@ from napari_blindsound.cli.options import (
     MODEL,
     MODEL_FILE,
     OUTPUT,
+    RECIPE_FILE,
     RESULT,
     RESUME,
     Console,
@@ -23,7 +24,7 @@ from napari_blindsound.cli.options import (
     ModelOptions,
     ResultOptions,
 )
-from napari_blindsound.cli.places import result_places
+from napari_blindsound.cli.places import check_recipe, result_places
 from napari_blindsound.cli.progress import Meter
 from napari_blindsound.inference.deviation import meaning
 from napari_blindsound.inference.reading import check_channels
@@ -61,6 +62,7 @@ def denoise(
     *,
     model: Annotated[Path, MODEL_FILE],
     output: Annotated[Path, OUTPUT],
+    save_recipe: Annotated[Path | None, RECIPE_FILE] = None,
     resume: Annotated[bool, RESUME] = False,
     image: ImagesOptions = IMAGES,
     result: ResultOptions = RESULT,
@@ -81,16 +83,24 @@ def denoise(
     output
         Where the result goes: a name ending in .ome.zarr or .ome.tif; for several
         images a folder.
+    save_recipe
+        Write what was done to this file (.toml), for repeat.
     resume
         Continue a result that was left unfinished, in place of starting anew.
     image, result, applied, console
         Options.
     """
     job = jobs.of_denoise(images, model, output, image, result, applied)
-    return denoise_job(job, console, resume=resume)
+    return denoise_job(job, console, resume=resume, save_recipe=save_recipe)
 
 
-def denoise_job(job: Job, console: Console, *, resume: bool = False) -> int:
+def denoise_job(
+    job: Job,
+    console: Console,
+    *,
+    resume: bool = False,
+    save_recipe: Path | None = None,
+) -> int:
     """Do a job that applies a model.
 
     Parameters
@@ -101,6 +111,8 @@ def denoise_job(job: Job, console: Console, *, resume: bool = False) -> int:
         How to show it.
     resume : bool
         Continue what was left unfinished.
+    save_recipe : Path, optional
+        Where the job is written to, as it was done.
 
     Returns
     -------
@@ -109,12 +121,15 @@ def denoise_job(job: Job, console: Console, *, resume: bool = False) -> int:
     """
     volumes = job.volumes()
     places = result_places(volumes, job, resume=resume)
+    check_recipe(save_recipe, overwrite=job.overwrite)
     assert job.model_in is not None
     denoiser = load(job.model_in, job.recipe.train.device)
     job.check_uncertainty(denoiser)
     for volume in volumes:
         check_channels(denoiser, volume)
     denoiser, job = job.estimated(denoiser), job.settled(denoiser)
+    if save_recipe is not None:
+        job.save(save_recipe)
     written = apply(job, denoiser, volumes, places, console, resume=resume)
     data = {"command": "denoise", "model": job.model_in, **as_data(written)}
     data["repeat"] = job.command_line()

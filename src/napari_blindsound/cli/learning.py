@@ -30,7 +30,6 @@ from napari_blindsound.cli.options import (
 )
 from napari_blindsound.cli.settings import TailoredOptions
 from napari_blindsound.errors import BlindsoundError, OutputError
-from napari_blindsound.recipe_file import SUFFIX
 
 if TYPE_CHECKING:
     from napari_blindsound.job import Job
@@ -63,7 +62,7 @@ def train(
     output
         Model file to write; let its name end in .blindsound.
     save_recipe
-        Write what was done to this file (.yaml), for repeat.
+        Write what was done to this file (.toml), for repeat.
     overwrite
         Replace an existing model file, once the new one is complete.
     image, training, part, console
@@ -106,7 +105,7 @@ def run(
     model
         Keep the model, too, in this file (.blindsound).
     save_recipe
-        Write what was done to this file (.yaml), for repeat.
+        Write what was done to this file (.toml), for repeat.
     resume
         Continue a result that was left unfinished, in place of starting anew; the
         training is done again, and must be by steps.
@@ -134,7 +133,7 @@ def train_job(
     volumes = job.training_volumes()
     output = Path(job.model_out or "")
     places.check_file(output, "the model", overwrite=job.overwrite)
-    _check_recipe(save_recipe, job)
+    places.check_recipe(save_recipe, overwrite=job.overwrite)
     learned = learn(job, volumes, console, checkpoint)
     try:
         saved = learned.save(output)
@@ -163,7 +162,7 @@ def run_job(
     model = Path(job.model_out) if job.model_out else None
     if model:
         places.check_file(model, "the model", overwrite=job.overwrite)
-    _check_recipe(save_recipe, job)
+    places.check_recipe(save_recipe, overwrite=job.overwrite)
     learned = learn(job, parts, console, checkpoint)
     saved = learned.save(model) if model else None
     data = {"command": "run", **learned.as_data()}
@@ -185,12 +184,6 @@ def run_job(
     lines = [*learned.as_lines(saved), *as_lines(written)]
     console.report(lines, {**data, "model": _path(saved), **as_data(written)})
     return INTERRUPTED if written[-1].stopped else 0
-
-
-def _check_recipe(path: Path | None, job: Job) -> None:
-    if path is not None:
-        overwrite = job.overwrite
-        places.check_file(path, "the recipe", overwrite=overwrite, suffix=SUFFIX)
 
 
 def _beside(job: Job) -> Path:

@@ -10,6 +10,7 @@ from napari_blindsound.errors import OutputError, OutputExistsError
 from napari_blindsound.inference.denoiser import SUFFIX
 from napari_blindsound.inference.destination import Destination, deviation_place
 from napari_blindsound.inference.resume import awaits_deviation
+from napari_blindsound.recipe_file import SUFFIXES
 from napari_blindsound.wording import file_name
 
 if TYPE_CHECKING:
@@ -55,7 +56,11 @@ def result_places(
 
 
 def check_file(
-    path: Path, what: str, *, overwrite: bool, suffix: str | None = SUFFIX
+    path: Path,
+    what: str,
+    *,
+    overwrite: bool,
+    suffix: str | tuple[str, ...] | None = SUFFIX,
 ) -> None:
     """Refuse a place for a model or a checkpoint that cannot be written to.
 
@@ -66,8 +71,9 @@ def check_file(
     OutputError
         If the name ends otherwise, or the folder cannot be written to.
     """
-    if suffix is not None and path.suffix != suffix:
-        msg = f"{path} is no name for {what}; let it end in {suffix}"
+    known = (suffix,) if isinstance(suffix, str) else suffix
+    if known is not None and path.suffix not in known:
+        msg = f"{path} is no name for {what}; let it end in {known[0]}"
         raise OutputError(msg)
     if path.is_dir() or (path.exists() and not overwrite):
         msg = f"{path} exists; choose another name for {what}, or give --overwrite"
@@ -76,6 +82,18 @@ def check_file(
         msg = f"there is no folder {path.absolute().parent} for {what}; make it first"
         raise OutputError(msg)
     _check_writable(path)
+
+
+def check_recipe(path: Path | None, *, overwrite: bool) -> None:
+    """Refuse a place for a recipe file that cannot be written to, if there is one.
+
+    Raises
+    ------
+    OutputExistsError, OutputError
+        As of :func:`check_file`.
+    """
+    if path is not None:
+        check_file(path, "the recipe", overwrite=overwrite, suffix=SUFFIXES)
 
 
 def _places(volumes: Sequence[Volume], output: Path) -> list[Path]:

@@ -36,7 +36,7 @@ def repeat(
     Parameters
     ----------
     recipe
-        Recipe file (.yaml).
+        Recipe file (.toml, or .yaml of earlier versions).
     output
         Where the result goes, or the model if only that is made; in place of the
         recipe's.

@@ -141,7 +141,7 @@ class ActionBar(Bar):
 
     def _on_recipe(self) -> None:
         path, _ = QFileDialog.getSaveFileName(
-            self, "Save the recipe", "recipe.yaml", "Recipe (*.yaml)"
+            self, "Save the recipe", "recipe.toml", "Recipe (*.toml)"
         )
         if path:
             self.recipe_wanted.emit(Path(path))
