@@ -20,7 +20,7 @@ from napari_blindsound.inference.store import WriteConfig, write
 
 FORMATS = ["out.ome.zarr", "out.ome.tif"]
 SMALL = WriteConfig(chunk=32, shard=64)
-RESUME = SMALL.model_copy(update={"resume": True})
+ANEW = SMALL.model_copy(update={"resume": False})
 
 
 def volume_of(array, axes="ZYX", **more):
@@ -63,7 +63,7 @@ def test_goes_on_where_it_was(name, tmp_path, pyramid, noisy):
     found = resumable(path)
     assert found == Resumable(path, last.done, last.total, "cells", "pyramid-1")
     operator = pyramid()
-    first, *_, again = write(operator, volume, path, RESUME)
+    first, *_, again = write(operator, volume, path, SMALL)
     assert first.done == last.done
     assert first.message == "continuing"
     assert first.seconds_left is None
@@ -87,12 +87,11 @@ def test_statistics_and_display_settings_go_on(tmp_path, pyramid, noisy):
     array[0, 0] = 255  # seen by the first run only
     volume = volume_of(array, "CZYX", channel_names=("a", "b"))
     config = SMALL.model_copy(update={"dtype": "source"})
-    again = config.model_copy(update={"resume": True})
     whole, path = tmp_path / "whole.ome.zarr", tmp_path / "out.ome.zarr"
     *_, reference = write(Shifted(n_channels=2), volume, whole, config)
     operator = type("Two", (Shifted,), {"__init__": lambda s: Shifted.__init__(s, 2)})
     assert stopped(operator, volume, path, config).done > 0
-    *_, last = write(Shifted(n_channels=2), volume, path, again)
+    *_, last = write(Shifted(n_channels=2), volume, path, config)
     assert last.clipped == reference.clipped > 0
     assert contents(path) == contents(whole)
 
@@ -104,7 +103,7 @@ def test_many_stops_are_one_run(name, tmp_path, pyramid, noisy):
     list(write(pyramid(), volume, whole, SMALL))
     done = []
     while not path.exists():
-        done.append(stopped(pyramid, volume, path, RESUME, after=4).done)
+        done.append(stopped(pyramid, volume, path, after=4).done)
     assert done == sorted(done)
     assert len(done) > 2
     assert contents(path) == contents(whole)
@@ -123,7 +122,7 @@ def test_a_failed_run_is_continued(name, tmp_path, pyramid, noisy):
     with pytest.raises(RuntimeError, match="cosmic ray"):
         list(write(Failing(), volume, path, SMALL))
     assert resumable(path).done > 0
-    first, *_, last = write(pyramid(), volume, path, RESUME)
+    first, *_, last = write(pyramid(), volume, path, SMALL)
     assert first.done > 0
     assert last.path == path
 
@@ -152,7 +151,7 @@ def test_a_source_that_goes_away_and_comes_back(name, tmp_path, pyramid, noisy):
     with pytest.raises(ValueError, match="no such disk"):
         list(write(pyramid(), volume, path, SMALL))
     disk.gone = False
-    first, *_ = write(pyramid(), volume, path, RESUME)
+    first, *_ = write(pyramid(), volume, path, SMALL)
     assert first.message == "continuing"
     list(write(pyramid(), volume, tmp_path / f"whole-{name}", SMALL))
     assert contents(path) == contents(tmp_path / f"whole-{name}")
@@ -162,18 +161,18 @@ def test_a_source_that_goes_away_and_comes_back(name, tmp_path, pyramid, noisy):
 def test_started_anew_it_replaces_what_was_left(name, tmp_path, pyramid, noisy):
     volume, path = volume_of(noisy((9, 64, 64))), tmp_path / name
     stopped(pyramid, volume, path)
-    first, *_ = write(pyramid(), volume, path, SMALL)
+    first, *_ = write(pyramid(), volume, path, ANEW)
     assert first.done == 0
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
 def test_nothing_to_continue_is_a_start(tmp_path, pyramid, noisy):
     volume, path = volume_of(noisy((3, 64, 64))), tmp_path / "out.ome.zarr"
-    first, *_, last = write(pyramid(), volume, path, RESUME)
+    first, *_, last = write(pyramid(), volume, path, SMALL)
     assert first.message == "denoising"
     assert last.path == path
     with pytest.raises(OutputExistsError):
-        write(pyramid(), volume, path, RESUME)
+        write(pyramid(), volume, path, SMALL)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -193,7 +192,7 @@ def test_another_run_is_refused_and_told_why(name, tmp_path, pyramid, noisy):
     if name.endswith("zarr"):
         cases.append((pyramid(), volume, {"levels": 2}, "then None, now 2"))
     for operator, image, changes, reason in cases:
-        config = RESUME.model_copy(update=changes)
+        config = SMALL.model_copy(update=changes)
         with pytest.raises(OutputError, match=f"{reason}.*start it anew"):
             write(operator, image, path, config)
     assert contents(tmp_path) == before
@@ -206,11 +205,11 @@ def test_a_file_that_was_rewritten_is_another_image(tmp_path, pyramid, noisy):
     imwrite(source, noisy((9, 64, 64)))
     stopped(pyramid, open_volume(source, axes="ZYX"), path)
     assert resumable(path).source.startswith("in")
-    write(pyramid(), open_volume(source, axes="ZYX"), path, RESUME)
+    write(pyramid(), open_volume(source, axes="ZYX"), path, SMALL)
     imwrite(source, noisy((9, 64, 64), seed=1))
     os.utime(source, (10**9, 10**9))
     with pytest.raises(OutputError, match="another image, or the image was changed"):
-        write(pyramid(), open_volume(source, axes="ZYX"), path, RESUME)
+        write(pyramid(), open_volume(source, axes="ZYX"), path, SMALL)
 
 
 def test_shards_that_went_missing_are_made_again(tmp_path, pyramid, noisy):
@@ -221,7 +220,7 @@ def test_shards_that_went_missing_are_made_again(tmp_path, pyramid, noisy):
     shards = [p for p in Path(f"{path}.partial", "0", "c").rglob("*") if p.is_file()]
     shards[0].unlink()
     shards[1].write_bytes(b"torn")
-    first, *_ = write(pyramid(), volume, path, RESUME)
+    first, *_ = write(pyramid(), volume, path, SMALL)
     assert first.done == done - 2 * 64 * 64
     assert contents(path) == contents(whole)
 
@@ -233,13 +232,13 @@ def test_what_is_damaged_is_refused(tmp_path, pyramid, noisy):
         stopped(pyramid, volume, path)
         Path(f"{path}.partial", file).unlink()
         with pytest.raises(OutputError, match=r"damaged.*start it anew"):
-            list(write(pyramid(), volume, path, RESUME))
+            list(write(pyramid(), volume, path, SMALL))
     path = tmp_path / "c.ome.tif"
     stopped(pyramid, volume, path)
     Path(f"{path}.partial").write_bytes(b"coffee")
     with pytest.raises(OutputError, match=r"damaged.*start it anew"):
-        list(write(pyramid(), volume, path, RESUME))
-    *_, last = write(pyramid(), volume, path, SMALL)
+        list(write(pyramid(), volume, path, SMALL))
+    *_, last = write(pyramid(), volume, path, ANEW)
     assert last.path == path
 
 
@@ -248,7 +247,7 @@ def test_shards_of_nothing_but_zeros(tmp_path, pyramid):
     whole, path = tmp_path / "whole.ome.zarr", tmp_path / "out.ome.zarr"
     list(write(pyramid(), volume, whole, SMALL))
     done = stopped(pyramid, volume, path, after=6).done
-    first, *_ = write(pyramid(), volume, path, RESUME)
+    first, *_ = write(pyramid(), volume, path, SMALL)
     assert first.done == done > 0
     assert contents(path) == contents(whole)
 
@@ -260,7 +259,7 @@ def test_two_writers_at_once(name, tmp_path, pyramid, noisy):
     events = write(pyramid(), volume, path, SMALL)
     next(events)
     assert resumable(path) is None
-    for config in (SMALL, RESUME):
+    for config in (SMALL, ANEW):
         with pytest.raises(OutputError, match="being written"):
             write(pyramid(), volume, path, config)
     with pytest.raises(OutputError, match="being written"):
@@ -273,7 +272,7 @@ def test_two_writers_at_once(name, tmp_path, pyramid, noisy):
 def test_the_pace_is_that_of_this_run(tmp_path, pyramid, noisy):
     volume, path = volume_of(noisy((40, 64, 64))), tmp_path / "out.ome.zarr"
     stopped(pyramid, volume, path, after=38)
-    for event in write(pyramid(), volume, path, RESUME):
+    for event in write(pyramid(), volume, path, SMALL):
         if event.seconds_left:
             rest = event.total - event.done
             new = event.done - 37 * 64 * 64
@@ -301,7 +300,7 @@ KILLED = """
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
-    config = WriteConfig(chunk=32, shard=64, resume=len(sys.argv) > 5)
+    config = WriteConfig(chunk=32, shard=64, resume=True)
     for event in write(Pyramid(), volume, path, config):
         pass
     print(count)
@@ -335,10 +334,10 @@ def test_killed_at_any_moment_it_goes_on(name, tmp_path, pyramid, noisy):
     rng = np.random.default_rng(0)
     for limits in (rng.integers(1, moments, 2), [moments - 1]):
         for limit in limits:
-            killed = child(path, limit, source, "resume")
+            killed = child(path, limit, source)
             assert killed.returncode in (0, -signal.SIGKILL), killed.stderr
         if not path.exists():
-            *_, last = write(pyramid(), volume, path, RESUME)
+            *_, last = write(pyramid(), volume, path, SMALL)
             assert last.path == path
             assert [p.name for p in path.parent.iterdir()] == [name]
         assert contents(path) == expected

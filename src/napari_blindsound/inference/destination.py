@@ -4,7 +4,8 @@ The format follows from the name. Everything that can be known to fail is refuse
 any work is done. The result grows beside its place, under its name with ``.partial``
 behind it, and moves there when complete; an older result goes only then. A ledger with
 ``.partial.jsonl`` behind the name, made before anything else, says that what grows
-there is ours; nothing without one is ever removed.
+there is ours; nothing without one is ever removed. Commands that each write a part of
+it have ledgers and locks of their own there (`parts`).
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from typing import TYPE_CHECKING, Literal
 
 from napari_blindsound.errors import BlindsoundError, OutputError, OutputExistsError
 from napari_blindsound.inference.ledger import Header, Ledger, is_ledger
-from napari_blindsound.inference.lock import check_unlocked, locked
+from napari_blindsound.inference.lock import check_unlocked, in_turn, is_locked, locked
+from napari_blindsound.inference.parts import check_whole, part_ledgers, part_locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari_blindsound.images.volume import Volume
+    from napari_blindsound.inference.parts import Part
 
 Format = Literal["OME-Zarr", "OME-TIFF"]
 _SUFFIXES: dict[str, Format] = {
@@ -79,11 +82,16 @@ class Destination:
         return self.path.with_name(f"{self.path.name}.partial.jsonl")
 
     @property
+    def ledgers(self) -> list[Path]:
+        """That ledger, and those of the parts that were begun."""
+        return [self.ledger, *part_ledgers(self.path)]
+
+    @property
     def lock(self) -> Path:
         """Where it is said who writes."""
         return self.path.with_name(f"{self.path.name}.partial.lock")
 
-    def check(self, volume: Volume, *, needed: int) -> None:
+    def check(self, volume: Volume, *, needed: int, part: Part | None = None) -> None:
         """Refuse what can be known to fail or to do harm; nothing is changed.
 
         Parameters
@@ -93,6 +101,8 @@ class Destination:
         needed : int
             Bytes of the whole result, without which there is no point in beginning;
             what is left of an earlier run counts as there.
+        part : Part, optional
+            All that shall be written; others may be at work on the rest.
 
         Raises
         ------
@@ -107,10 +117,29 @@ class Destination:
             raise OutputError(msg)
         _ = self.format
         self._check_source(volume)
-        self._check_existing()
-        check_unlocked(self.lock, self.path)
+        self.check_existing()
+        if part is None:
+            check_unlocked(self.lock, self.path)
+            self._check_parts()
+        else:
+            self._check_part(part)
         self._check_leftover()
         self._check_space(needed - _occupied(self.partial))
+
+    def _check_parts(self) -> None:
+        for lock in part_locks(self.path):
+            check_unlocked(lock, self.path)
+
+    def _check_part(self, part: Part) -> None:
+        check_whole(self.path)
+        if self.overwrite:
+            msg = (
+                f"{self.path} cannot be overwritten part by part, as a part that is "
+                "started again would begin anew: leave overwriting out, and delete an "
+                "earlier result first"
+            )
+            raise OutputError(msg)
+        check_unlocked(part.lock(self.path), self.path)
 
     def _check_source(self, volume: Volume) -> None:
         if volume.source is None or not Path(volume.source).exists():
@@ -127,7 +156,14 @@ class Destination:
         msg = f"{self.path} {what}: choose a name beside it"
         raise OutputError(msg)
 
-    def _check_existing(self) -> None:
+    def check_existing(self) -> None:
+        """Refuse to replace what may not be replaced.
+
+        Raises
+        ------
+        OutputExistsError
+            If that lies there.
+        """
         if not self.path.exists():
             return
         if not self.overwrite:
@@ -175,8 +211,32 @@ class Destination:
             with output_errors(self.path):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(locked(self.lock, self.path))
+                self._check_parts()
                 self._check_leftover()
             yield
+
+    def claimed_in_turn(self, stack: ExitStack) -> Iterator[str]:
+        """Keep everybody else from writing there for a moment, one part of several.
+
+        Parameters
+        ----------
+        stack : ExitStack
+            What ends the moment.
+
+        Yields
+        ------
+        str
+            Who is waited for; at the end the place is held.
+
+        Raises
+        ------
+        OutputError
+            As of :meth:`claimed`, if somebody writes there alone.
+        """
+        with output_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            yield from in_turn(self.lock, self.path, stack)
+            self._check_leftover()
 
     def begin(self, header: Header) -> Ledger:
         """Clear away what an earlier run left, and open a new ledger.
@@ -186,6 +246,7 @@ class Destination:
         OSError
             If that is not possible.
         """
+        self._remove_parts()
         # Whatever interrupts this: a ledger without shards is never continued.
         ledger = Ledger(self.ledger, header)
         _remove(self.partial)
@@ -193,8 +254,17 @@ class Destination:
 
     def discard(self) -> None:
         """Remove what was written so far."""
+        self._remove_parts()
         _remove(self.partial)
         _remove(self.ledger)
+
+    def _remove_parts(self) -> None:
+        """Remove the ledgers of parts, and the locks of the dead."""
+        for path in part_ledgers(self.path):
+            _remove(path)
+        for lock in part_locks(self.path):
+            if not is_locked(lock):
+                _remove(lock)
 
     @contextmanager
     def writing(self, source: str) -> Iterator[Path]:
@@ -230,6 +300,7 @@ class Destination:
             self._exchange()
         else:
             self.partial.replace(self.path)
+        self._remove_parts()
         _remove(self.ledger)
 
     def _exchange(self) -> None:

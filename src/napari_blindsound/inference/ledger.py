@@ -3,6 +3,9 @@ r"""What is finished of a result that grows: a line of JSON a shard, only ever a
 The first line says what run it belongs to, the second that the empty result stands;
 every other one is written after its shard. A process killed at any moment leaves at
 worst a torn last line, which counts for nothing, like the shard that it was for.
+
+In memory a shard takes some 40 bytes, so that a million of them are no burden: what a
+format noted of its shard stays in the file, and is read from there where it is wanted.
 """
 
 from __future__ import annotations
@@ -11,13 +14,24 @@ import json
 import math
 import threading
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
+
+import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
 FORMAT = 1
+_FEWEST = 64  # shards that room is made for at once
+_ROW = np.dtype(
+    [
+        ("is_there", "?"),
+        *((name, "i8") for name in ("size", "pixels", "clipped")),
+        *((name, "f8") for name in ("noisy", "written")),
+    ]
+)
 _MARK = b'{"blindsound":'
 
 
@@ -37,16 +51,6 @@ class Tally:
     clipped: int = 0
     noisy: float = 0.0
     written: float = 0.0
-
-    @classmethod
-    def over(cls, parts: Iterable[Tally]) -> Self:
-        """Sums over several parts: the same whatever their order, to the last bit."""
-        pixels, clipped, noisy, written = zip(
-            (0, 0, 0.0, 0.0),
-            *((p.pixels, p.clipped, p.noisy, p.written) for p in parts),
-            strict=True,
-        )
-        return cls(sum(pixels), sum(clipped), _sum(noisy), _sum(written))
 
     def plus(self, other: Tally) -> Tally:
         """Sums over both."""
@@ -102,11 +106,71 @@ class Header:
         Pixels of the whole result, channels counted.
     run : mapping
         Plain data; all that must be the same for the work to be continued.
+    token : str
+        Another one each time that a result is begun: a process that still works for an
+        earlier beginning knows by it that it must not write.
     """
 
     source: str
     total: int
     run: Mapping[str, Any] = field(default_factory=dict)
+    token: str = field(default_factory=lambda: uuid4().hex)
+
+
+class Records:
+    """Which shards are finished, and sums over them; notes are not kept.
+
+    Parameters
+    ----------
+    records : iterable of Record
+        To begin with; of two for one shard the last one counts.
+    """
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self._rows = np.zeros(0, _ROW)
+        self._count = 0
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Record) -> None:
+        """Take in a record."""
+        shard, tally = record.shard, record.tally
+        if shard >= len(self._rows):
+            more = max(_FEWEST, shard + 1 - len(self._rows), len(self._rows))
+            self._rows = np.concatenate([self._rows, np.zeros(more, _ROW)])
+        self._count += shard not in self
+        sums = (tally.pixels, tally.clipped, tally.noisy, tally.written)
+        self._rows[shard] = (True, record.size, *sums)
+
+    def discard(self, shard: int) -> None:
+        """Forget a shard, if it is there."""
+        if shard in self:
+            self._rows[shard] = np.zeros((), _ROW)
+            self._count -= 1
+
+    def __contains__(self, shard: int) -> bool:
+        return 0 <= shard < len(self._rows) and bool(self._rows["is_there"][shard])
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[int]:
+        """Numbers of the finished shards, rising."""
+        return iter(np.flatnonzero(self._rows["is_there"]).tolist())
+
+    def size(self, shard: int) -> int:
+        """Bytes by which the format knows a finished shard again."""
+        return int(self._rows["size"][shard])
+
+    def tally(self) -> Tally:
+        """Sums over all: the same whatever the order of the work, to the last bit."""
+        rows = self._rows[self._rows["is_there"]]
+        return Tally(
+            int(rows["pixels"].sum()),
+            int(rows["clipped"].sum()),
+            _sum(rows["noisy"].tolist()),
+            _sum(rows["written"].tolist()),
+        )
 
 
 @dataclass(frozen=True)
@@ -117,12 +181,21 @@ class Contents:
     ----------
     header : Header
         The run.
-    records : dict of int to Record
-        Finished shards by number; empty where not even the empty result stood.
+    is_ready : bool
+        Whether the empty result stands; nothing can be finished before.
     """
 
     header: Header
-    records: dict[int, Record]
+    is_ready: bool
+
+
+class Notebook(Protocol):
+    """Where it is noted which shards are finished."""
+
+    records: Records
+
+    def add(self, record: Record) -> None:
+        """Say that a shard is finished; called by several threads."""
 
 
 def is_ledger(path: Path) -> bool:
@@ -135,18 +208,69 @@ def is_ledger(path: Path) -> bool:
 
 
 def read(path: Path) -> Contents | None:
-    """Read a ledger; None where there is none, or none that this version knows."""
+    """Read what a ledger begins with, at no cost however long it is.
+
+    Returns
+    -------
+    Contents or None
+        None where there is none, or none that this version knows.
+    """
     try:
         with path.open("rb") as file:
             first = _parsed(file.readline())
             if first is None or first.pop("blindsound", None) != FORMAT:
                 return None
-            header = Header(**first)
-            is_ready = _parsed(file.readline()) is not None
-            records = (_record(line) for line in file) if is_ready else ()
-            return Contents(header, {r.shard: r for r in records if r is not None})
+            header = Header(**{"token": "", **first})
+            return Contents(header, _parsed(file.readline()) is not None)
     except (OSError, TypeError):
         return None
+
+
+def records_of(path: Path) -> Iterator[Record]:
+    """Finished shards as a ledger tells them, line by line.
+
+    A shard that was made again is told again. Nothing comes of what is no ledger, or
+    was not ready.
+    """
+    contents = read(path)
+    if contents is None or not contents.is_ready:
+        return
+    with path.open("rb") as file:
+        for line in file:
+            record = _record(line)
+            if record is not None:
+                yield record
+
+
+class Notepad:
+    """Finished shards in memory, where another process writes the ledger.
+
+    Parameters
+    ----------
+    told : callable, optional
+        Given each record, by the thread that adds it.
+
+    Attributes
+    ----------
+    records : Records
+        Those added.
+    added : list of Record
+        The same with their notes.
+    """
+
+    def __init__(self, told: Callable[[Record], object] | None = None) -> None:
+        self.records = Records()
+        self.added: list[Record] = []
+        self._told = told
+        self._lock = threading.Lock()
+
+    def add(self, record: Record) -> None:
+        """Say that a shard is finished."""
+        with self._lock:
+            self.records.add(record)
+            self.added.append(record)
+        if self._told is not None:
+            self._told(record)
 
 
 class Ledger:
@@ -159,23 +283,28 @@ class Ledger:
     header : Header, optional
         Begins a new ledger, in place of any other; without it the one that is there is
         continued.
-    records : mapping of int to Record, optional
+    records : Records, optional
         What is known to be finished.
 
     Raises
     ------
     OSError
         If the file cannot be written.
+
+    Attributes
+    ----------
+    tally : Tally
+        Sums so far, in the order of the work: good to be shown, not to be kept.
     """
 
     def __init__(
         self,
         path: Path,
         header: Header | None = None,
-        records: Mapping[int, Record] | None = None,
+        records: Records | None = None,
     ) -> None:
-        self.records = dict(records or {})
-        self.tally = self.whole()
+        self.records = Records() if records is None else records
+        self.tally = self.records.tally()
         self._lock = threading.Lock()
         self._file = path.open("ab" if header is None else "wb", buffering=0)
         if header is None:
@@ -189,15 +318,13 @@ class Ledger:
         self._append({"ready": True})
 
     def add(self, record: Record) -> None:
-        """Say that a shard is finished."""
+        """Say that a shard is finished; to be told twice changes nothing."""
         with self._lock:
+            if record.shard in self.records:
+                return
             self._append(asdict(record))
-            self.records[record.shard] = record
+            self.records.add(record)
             self.tally = self.tally.plus(record.tally)
-
-    def whole(self) -> Tally:
-        """Sums over all records, in which the order of the work does not show."""
-        return Tally.over(record.tally for record in self.records.values())
 
     def close(self) -> None:
         """Close the file; what was added is in it already."""
@@ -219,7 +346,7 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 def _record(line: bytes) -> Record | None:
     facts = _parsed(line)
-    if facts is None:
+    if facts is None or "shard" not in facts:
         return None
     try:
         return Record(**{**facts, "tally": Tally(**facts["tally"])})
@@ -227,7 +354,6 @@ def _record(line: bytes) -> Record | None:
         return None
 
 
-def _sum(values: Iterable[float]) -> float:
-    values = list(values)
+def _sum(values: list[float]) -> float:
     rough = sum(values)
     return math.fsum(values) if math.isfinite(rough) else rough

@@ -1,4 +1,8 @@
-"""One writer to a place: a small file beside the result says who is at work."""
+"""One writer to a place: a small file beside the result says who is at work.
+
+Those who write one result together (`parts`) hold its lock in turns, each for the
+moment that it needs it alone; whoever else meets the lock is turned away.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import json
 import os
 import platform
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 
 _CLOCK = 60.0  # s that the clock may be set by without a writer being taken for dead
 _BIRTH = 10.0  # s after which a lock that names nobody was left by a killed process
+_PAUSE = 0.2  # s between two looks at a lock that is waited for
 
 
 @dataclass(frozen=True)
@@ -29,10 +34,11 @@ class _Owner:
     pid: int
     host: str
     since: float
+    takes_turns: bool = False
 
     @classmethod
-    def myself(cls) -> Self:
-        return cls(os.getpid(), platform.node(), time.time())
+    def myself(cls, *, takes_turns: bool) -> Self:
+        return cls(os.getpid(), platform.node(), time.time(), takes_turns)
 
     @property
     def is_gone(self) -> bool:
@@ -80,7 +86,7 @@ def check_unlocked(lock: Path, what: Path) -> None:
 
 
 @contextmanager
-def locked(lock: Path, what: Path) -> Iterator[None]:
+def locked(lock: Path, what: Path, *, takes_turns: bool = False) -> Iterator[None]:
     """Hold a lock; those of processes that were killed are taken over.
 
     Parameters
@@ -89,6 +95,8 @@ def locked(lock: Path, what: Path) -> Iterator[None]:
         The file, in a folder that exists.
     what : Path
         What is being written, for the error.
+    takes_turns : bool
+        Whether others who write the same result may wait for it.
 
     Raises
     ------
@@ -97,23 +105,59 @@ def locked(lock: Path, what: Path) -> Iterator[None]:
     OSError
         If the file cannot be made.
     """
-    while not _made(lock):
+    while not _made(lock, takes_turns=takes_turns):
         check_unlocked(lock, what)
         _take_away(lock)
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)
+        # Where the disk has gone, so has the lock.
+        with suppress(OSError):
+            lock.unlink()
 
 
-def _made(lock: Path) -> bool:
+def in_turn(lock: Path, what: Path, stack: ExitStack) -> Iterator[str]:
+    """Hold a lock until a stack is closed, after those who take turns with it.
+
+    Parameters
+    ----------
+    lock, what
+        As of :func:`locked`.
+    stack : ExitStack
+        What gives the lock back.
+
+    Yields
+    ------
+    str
+        Who is waited for, five times a second; at the end it is held.
+
+    Raises
+    ------
+    OutputError
+        If somebody holds it who takes no turns.
+    OSError
+        If the file cannot be made.
+    """
+    while True:
+        try:
+            stack.enter_context(locked(lock, what, takes_turns=True))
+        except OutputError:
+            if is_locked(lock) and not _takes_turns(lock):
+                raise
+        else:
+            return
+        yield f"waiting for {_holder(lock)}; if nobody is at work, delete {lock}"
+        time.sleep(_PAUSE)
+
+
+def _made(lock: Path, *, takes_turns: bool) -> bool:
     try:
         handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
         return False
     try:
         with os.fdopen(handle, "w") as file:
-            json.dump(asdict(_Owner.myself()), file)
+            json.dump(asdict(_Owner.myself(takes_turns=takes_turns)), file)
     except OSError:
         lock.unlink(missing_ok=True)
         raise
@@ -131,6 +175,14 @@ def _take_away(lock: Path) -> None:
         aside.replace(lock)
     else:
         aside.unlink()
+
+
+def _takes_turns(lock: Path) -> bool:
+    try:
+        return bool(json.loads(lock.read_text()).get("takes_turns"))
+    except (FileNotFoundError, ValueError):
+        # It has just been given back, or its holder has not said a word yet.
+        return True
 
 
 def _holder(lock: Path) -> str:

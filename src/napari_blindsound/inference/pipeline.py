@@ -25,11 +25,11 @@ from napari_blindsound.inference.shards import Shards, pixels_of
 from napari_blindsound.inference.tiling import Tiler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_blindsound.images.volume import Region, Volume
-    from napari_blindsound.inference.ledger import Ledger
+    from napari_blindsound.inference.ledger import Notebook
     from napari_blindsound.inference.tiling import TileOperator
 
 READ_AHEAD = 2  # shards
@@ -76,7 +76,7 @@ class Pipeline:
         Of the pixels written.
     path : Path
         What to call the output in errors.
-    ledger : Ledger
+    ledger : Notebook
         Where finished shards are noted; those noted already are left out.
     numbers : sequence of int, optional
         The only shards to denoise, in whatever order, where others do the rest.
@@ -87,10 +87,10 @@ class Pipeline:
     sink: Sink
     dtype: np.dtype[Any]
     path: Path
-    ledger: Ledger
+    ledger: Notebook
     numbers: Sequence[int] | None = None
 
-    def steps(self) -> Iterator[int]:
+    def steps(self) -> Generator[int]:
         """Denoise all shards that are not finished.
 
         Yields

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from napari_blindsound.errors import OutputError
 from napari_blindsound.inference.destination import Destination, deviation_place
-from napari_blindsound.inference.ledger import read
+from napari_blindsound.inference.ledger import Records, read, records_of
 from napari_blindsound.inference.lock import is_locked
+from napari_blindsound.inference.parts import part_locks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_blindsound.inference.ledger import Contents
+    from napari_blindsound.inference.ledger import Header
 
 _WORDS = {
     "format": "another format",
@@ -54,7 +55,7 @@ class Resumable:
 
 
 def resumable(dest: Path | str) -> Resumable | None:
-    """Look for what a stopped run left, at the cost of reading its short ledger.
+    """Look for what a stopped run left, at the cost of reading its ledger.
 
     Parameters
     ----------
@@ -67,11 +68,12 @@ def resumable(dest: Path | str) -> Resumable | None:
         None where nothing is left, or somebody is at work on it.
     """
     destination = Destination(Path(dest))
-    contents = leftover(destination)
-    if contents is None or is_locked(destination.lock):
+    header = leftover(destination)
+    locks = [destination.lock, *part_locks(destination.path)]
+    if header is None or any(map(is_locked, locks)):
         return None
-    done = sum(record.tally.pixels for record in contents.records.values())
-    header = contents.header
+    told = (record for path in destination.ledgers for record in records_of(path))
+    done = Records(one for one in told if one.shard < header.total).tally().pixels
     revision = str(header.run.get("revision", ""))
     return Resumable(destination.path, done, header.total, header.source, revision)
 
@@ -81,12 +83,19 @@ def awaits_deviation(result: Path) -> bool:
     return result.exists() and resumable(deviation_place(result)) is not None
 
 
-def leftover(destination: Destination) -> Contents | None:
-    """What the ledger of a stopped run says; None where no shard is finished."""
+def leftover(destination: Destination) -> Header | None:
+    """The run that was stopped; None where no shard of it is finished."""
+    found = begun(destination)
+    told = (record for path in destination.ledgers for record in records_of(path))
+    return None if next(told, None) is None else found
+
+
+def begun(destination: Destination) -> Header | None:
+    """The run whose empty result stands at least; None where there is none."""
     contents = read(destination.ledger)
-    if contents is None or not contents.records or not destination.partial.exists():
+    if contents is None or not contents.is_ready or not destination.partial.exists():
         return None
-    return contents
+    return contents.header
 
 
 def check_same(path: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -115,6 +124,6 @@ def check_same(path: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> 
     ]
     msg = (
         f"{path} cannot be continued, it was begun with {'; '.join(told)}: give the "
-        "same as then, or start it anew (without resume)"
+        "same as then, or ask to start it anew"
     )
     raise OutputError(msg)

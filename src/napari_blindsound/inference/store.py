@@ -1,37 +1,32 @@
 """Denoising to disk, out of core: read, compute and write shard by shard.
 
 The next shard is read and the last one is written while this one is computed, in the
-thread of the caller. At most a few shards are in memory, whatever the size of the
-image. Everything is written beside the destination, under its name with ``.partial``
-behind it, and renamed when complete: nothing half-written ever looks whole. A ledger
-beside it says which shards are finished, so that a run can be continued that was
-stopped, failed or was killed.
+thread of the caller, or in other processes (`dealing`, `joint`). At most a few shards
+are in memory, whatever the size of the image. Everything is written beside the
+destination, under its name with ``.partial`` behind it, and renamed when complete:
+nothing half-written ever looks whole. A ledger beside it says which shards are
+finished, so that a run can be continued that was stopped, failed or was killed.
 """
 
 from __future__ import annotations
 
 import math
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from napari_blindsound.errors import OutputError
-from napari_blindsound.images.axes import Axes
+from napari_blindsound.inference.cluster import connected
+from napari_blindsound.inference.dealing import dealt
 from napari_blindsound.inference.destination import Destination, output_errors
 from napari_blindsound.inference.events import Progress, WriteEvent
-from napari_blindsound.inference.lazy import source_token
+from napari_blindsound.inference.joint import write_part
 from napari_blindsound.inference.ledger import Header, Ledger
-from napari_blindsound.inference.ngff import NgffSink
-from napari_blindsound.inference.ome_tiff import OmeTiffSink
-from napari_blindsound.inference.pipeline import Pipeline, Sink
 from napari_blindsound.inference.reading import check_channels
-from napari_blindsound.inference.resume import check_same, leftover
-from napari_blindsound.inference.shards import Shards, output_order
+from napari_blindsound.inference.result import Result
 from napari_blindsound.inference.tiling import is_deviation
 
 if TYPE_CHECKING:
@@ -40,7 +35,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from napari_blindsound.images.volume import Volume
-    from napari_blindsound.inference.ledger import Contents, Record
+    from napari_blindsound.inference.cluster import Workers
+    from napari_blindsound.inference.parts import Part
+    from napari_blindsound.inference.pipeline import Pipeline, Sink
     from napari_blindsound.inference.tiling import TileOperator
 
 __all__ = ["DEFAULTS", "WriteConfig", "WriteEvent", "write"]
@@ -60,9 +57,9 @@ class WriteConfig(BaseModel):
         False, description="replace an existing result, once the new one is complete"
     )
     resume: bool = Field(
-        False,
-        description="continue a result that was stopped or failed, in place of "
-        "starting anew; refused if image, model or settings are others",
+        True,
+        description="continue a result that was stopped or failed, refused if image, "
+        "model or settings are others; if not, start anew in its place",
     )
     chunk: int = Field(
         512,
@@ -110,13 +107,15 @@ def write(
     *,
     stop: threading.Event | None = None,
     provenance: Mapping[str, Any] | None = None,
+    scheduler: Workers | str | None = None,
+    part: Part | None = None,
 ) -> Iterator[WriteEvent]:
     """Denoise an image of any size into an OME-Zarr or an OME-TIFF.
 
     What can be known to fail is refused at once; the work is done while the events are
     taken. If they are not taken to the end, or the work fails or is killed, what is
-    finished stays beside `dest`, and ``config.resume`` continues it; a start without it
-    replaces it.
+    finished stays beside `dest`, and the same call continues it, with the same result
+    to the bit; ``resume=False`` in `config` starts anew.
 
     Parameters
     ----------
@@ -135,12 +134,18 @@ def write(
         Set it to end the work at the next tile; what is finished is kept.
     provenance : mapping, optional
         Plain data stored with the result, beside the model's own provenance.
+    scheduler : Workers or str, optional
+        Processes that do the work, from :mod:`~napari_blindsound.inference.cluster`, or
+        the address of a dask scheduler. All must see image and result at these paths.
+    part : Part, optional
+        Do this part only; other commands do the others, at the same time or not. What
+        there is of the result is always continued.
 
     Returns
     -------
     iterator of WriteEvent
         At most ten a second. The last one has the path of the complete result, or
-        ``stopped``.
+        ``stopped``, or neither of a part that others are still to be added to.
 
     Raises
     ------
@@ -152,6 +157,9 @@ def write(
         If the format is unknown, `dest` is the source or inside it, somebody else is
         writing it, the disk is too small, or what is there cannot be continued by this
         run; while iterating, if writing fails.
+    ClusterError, MissingExtraError
+        While iterating, if the scheduler does not answer or is lost, its processes do
+        not fit, or dask.distributed is not installed.
     DataError
         While iterating, if a pixel is NaN or infinite.
     """
@@ -162,7 +170,7 @@ def write(
     size = math.prod(volume.shape) * dtype.itemsize
     # The pyramid adds a third to an OME-Zarr, and compression takes off up to half.
     needed = size if destination.format == "OME-TIFF" else size * 4 // 3 // 2
-    destination.check(volume, needed=needed)
+    destination.check(volume, needed=needed, part=part)
     facts = {
         "source": volume.name,
         "revision": denoiser.revision,
@@ -170,165 +178,92 @@ def write(
         "model": getattr(denoiser, "provenance", {}),
         **(provenance or {}),
     }
-    run = _Run(denoiser, volume, destination, config, dtype, facts)
-    run.check()
-    return run.events(stop)
+    result = Result(denoiser, volume, destination, config, dtype, facts)
+    if part is not None:
+        return write_part(result, part, stop)
+    result.begun()
+    return _events(result, scheduler, stop)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """One run of `write`."""
+def _events(
+    result: Result, scheduler: Workers | str | None, stop: threading.Event | None
+) -> Iterator[WriteEvent]:
+    destination, path = result.destination, result.destination.path
+    with destination.claimed(), ExitStack() as stack:
+        workers = stack.enter_context(connected(scheduler)) if scheduler else None
+        sink, ledger = _opened(result, stack)
+        progress = Progress(result.total, ledger)
+        steps = stack.enter_context(closing(_steps(result, sink, progress, workers)))
+        stopped = False
+        for message in steps:
+            stopped = stop is not None and stop.is_set()
+            if stopped:
+                break
+            if progress.is_due():
+                yield progress.event(message)
+        if not stopped:
+            ledger.close()
+            with output_errors(path, is_kept=True):
+                destination.commit()
+    if stopped:
+        progress.done = ledger.tally.pixels
+        yield replace(progress.event("stopped"), stopped=True)
+    else:
+        yield replace(progress.event("complete"), path=path)
 
-    denoiser: TileOperator
-    volume: Volume
-    destination: Destination
-    config: WriteConfig
-    dtype: np.dtype[Any]
-    facts: Mapping[str, Any]
 
-    @cached_property
-    def identity(self) -> dict[str, Any]:
-        """All that the pixels of the result depend on, as plain data."""
-        names = {"shard", "chunk"}
-        if self.destination.format == "OME-Zarr":
-            names |= {"levels", "compression"}
-        return {
-            "format": self.destination.format,
-            "source": source_token(self.volume),
-            "shape": list(self.volume.shape),
-            "revision": self.denoiser.revision,
-            "dtype": str(self.dtype),
-            **self.config.model_dump(mode="json", include=names),
-        }
+def _opened(result: Result, stack: ExitStack) -> tuple[Sink, Ledger]:
+    """Begin the output, or take it up where it was left.
 
-    def check(self) -> Contents | None:
-        """Contents of the ledger to go on with, None to start anew.
-
-        Raises
-        ------
-        OutputError
-            If there is one, and it belongs to another run.
-        """
-        begun = leftover(self.destination) if self.config.resume else None
-        if begun is not None:
-            check_same(self.destination.path, begun.header.run, self.identity)
-        return begun
-
-    def events(self, stop: threading.Event | None) -> Iterator[WriteEvent]:
-        path = self.destination.path
-        with self.destination.claimed(), ExitStack() as stack:
-            sink, ledger = self._opened(stack)
-            progress = Progress(math.prod(self.volume.shape), ledger)
-            steps = stack.enter_context(closing(self._steps(sink, progress)))
-            stopped = False
-            for message in steps:
-                stopped = stop is not None and stop.is_set()
-                if stopped:
-                    break
-                if progress.is_due():
-                    yield progress.event(message)
-            if not stopped:
-                ledger.close()
-                with output_errors(path, is_kept=True):
-                    self.destination.commit()
-        if stopped:
-            progress.done = ledger.tally.pixels
-            yield replace(progress.event("stopped"), stopped=True)
-        else:
-            yield replace(progress.event("complete"), path=path)
-
-    def _opened(self, stack: ExitStack) -> tuple[Sink, Ledger]:
-        """Begin the output, or take it up where it was left.
-
-        When the stack is closed, it is cleared away unless a shard of it is finished.
-        """
-        with output_errors(self.destination.path):
-            begun = self.check()
-            if begun is not None:
-                return self._taken_up(begun, stack)
-            total = math.prod(self.volume.shape)
-            header = Header(self.volume.name, total, self.identity)
-            ledger = self.destination.begin(header)
-            stack.callback(self._leave, ledger)
-            sink = self._sink()
-            ledger.ready()
+    When the stack is closed, it is cleared away unless a shard of it is finished.
+    """
+    destination = result.destination
+    with output_errors(destination.path):
+        if result.begun() is not None:
+            sink = result.sink(resume=True)
+            found = result.told(sink)
+            for number in result.missing(sink, found):
+                found.discard(number)
+            ledger = Ledger(destination.ledger, records=found)
+            stack.callback(ledger.close)
             return sink, ledger
-
-    def _taken_up(self, begun: Contents, stack: ExitStack) -> tuple[Sink, Ledger]:
-        path = self.destination.path
-        try:
-            sink = self._sink(resume=True)
-            records = _found(sink, begun)
-        except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
-            msg = (
-                f"what is left of {path} is damaged ({error}) and cannot be "
-                "continued: start it anew (without resume)"
-            )
-            raise OutputError(msg) from error
-        ledger = Ledger(self.destination.ledger, records=records)
-        stack.callback(ledger.close)
+        ledger = destination.begin(
+            Header(result.volume.name, result.total, result.identity)
+        )
+        stack.callback(_leave, destination, ledger)
+        sink = result.sink()
+        ledger.ready()
         return sink, ledger
 
-    def _leave(self, ledger: Ledger) -> None:
-        ledger.close()
-        if not ledger.records:
-            self.destination.discard()
 
-    def _steps(self, sink: Sink, progress: Progress) -> Generator[str]:
-        """Do the work, and say what is being done after each piece of it."""
-        path, ledger = self.destination.path, progress.ledger
-        yield "continuing" if ledger.records else "denoising"
-        pipeline = Pipeline(self.denoiser, self.volume, sink, self.dtype, path, ledger)
-        for pixels in pipeline.steps():
+def _leave(destination: Destination, ledger: Ledger) -> None:
+    ledger.close()
+    if not ledger.records:
+        destination.discard()
+
+
+def _steps(
+    result: Result, sink: Sink, progress: Progress, workers: Workers | None
+) -> Generator[str]:
+    """Do the work, and say what is being done after each piece of it."""
+    ledger, path = progress.ledger, result.destination.path
+    yield "continuing" if ledger.records else "denoising"
+    if workers is None:
+        work = _alone(result.pipeline(sink, ledger))
+    else:
+        work = dealt(result, sink, ledger, workers)
+    with closing(work):
+        for pixels, message in work:
             progress.done += pixels
-            yield "denoising"
-        tally = ledger.whole()
-        facts = {
-            "clipped": tally.clipped,
-            "mean_in": tally.mean_in,
-            "mean_out": tally.mean_out,
-        }
-        with output_errors(path, is_kept=True):
-            yield from sink.finish(facts)
-
-    def _sink(self, *, resume: bool = False) -> Sink:
-        """Open the output, with the axes in its own order."""
-        volume, axes = self.volume, self.volume.axes
-        names = output_order(axes.names)
-        order = [axes.index(name) for name in names]
-        shape = tuple(volume.shape[i] for i in order)
-        placed = Axes(tuple(axes[i] for i in order))
-        shards = Shards(names, shape, self.config.chunk, self.config.shard)
-        if self.destination.format == "OME-TIFF":
-            return OmeTiffSink(
-                self.destination.partial,
-                volume,
-                placed,
-                shards,
-                dtype=self.dtype,
-                facts=self.facts,
-                identity=self.identity,
-                resume=resume,
-            )
-        return NgffSink(
-            self.destination.partial,
-            volume,
-            placed,
-            shards,
-            dtype=self.dtype,
-            facts=self.facts,
-            levels=self.config.levels,
-            compression=self.config.compression,
-            resume=resume,
-        )
+            yield message
+    with output_errors(path, is_kept=True):
+        if workers is not None:
+            yield from result.mended(sink, ledger.records)
+        yield from result.complete(sink, ledger.records)
 
 
-def _found(sink: Sink, begun: Contents) -> dict[int, Record]:
-    """Shards that are finished and still there; their notes go to the sink."""
-    found = {}
-    for number, region in enumerate(sink.shards):
-        record = begun.records.get(number)
-        if record is not None and sink.size(region) == record.size:
-            found[number] = record
-            sink.recall(record.notes)
-    return found
+def _alone(pipeline: Pipeline) -> Generator[tuple[int, str]]:
+    """Pixels that this process denoised, step by step."""
+    with closing(pipeline.steps()) as steps:
+        for pixels in steps:
+            yield pixels, "denoising"
