@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_blindsound.inference.denoiser import Denoiser
+    from napari_blindsound.methods.base import MethodConfig
     from napari_blindsound.recipe import Recipe
 
 _ENDLESS = 10**9  # steps
@@ -121,7 +122,14 @@ def measure_pace(
     """
     before, joint = torch.get_num_threads(), recipe.channels == "joint"
     channels = volumes[0].n_channels
-    image = _noise(volumes, recipe.config().patch, channels if joint else 1)
+    config = recipe.config()
+    if getattr(config, "context", None) == "auto":
+        # What the images will show is not known yet; a neighbor more costs little.
+        stacked = any(volume.n_planes > 1 for volume in volumes)
+        changes = {**recipe.settings, "context": "T1" if stacked else "none"}
+        recipe = recipe.model_copy(update={"settings": changes})
+        config = recipe.config()
+    image = _noise(volumes, config, channels if joint else 1)
     counts = [recipe.train.threads or most_threads or before]
     if counts[0] > 1 and not recipe.train.threads and _on_processor(recipe):
         counts.append(1)
@@ -227,14 +235,18 @@ class _Counted:
         self._kept.remove(self._place, self._size)
 
 
-def _noise(volumes: Sequence[Volume], patch: int, channels: int) -> Volume:
+def _noise(volumes: Sequence[Volume], config: MethodConfig, channels: int) -> Volume:
     """Image to learn nothing from, as large as the crops of the real ones need."""
     height, width = (
-        min(2 * patch, *(v.shape[v.axes.index(name)] for v in volumes)) for name in "YX"
+        min(2 * config.patch, *(v.shape[v.axes.index(name)] for v in volumes))
+        for name in "YX"
     )
     random = np.random.default_rng(0)
-    noise = random.poisson(100, (2, channels, height, width)).astype(np.uint16)
-    return Volume((noise,), Axes.parse("TCYX"), volumes[0].name)
+    context = config.neighbors
+    planes = max(2, context.planes + 1)
+    noise = random.poisson(100, (planes, channels, height, width)).astype(np.uint16)
+    axis = context.axis if context.planes else "T"
+    return Volume((noise,), Axes.parse(f"{axis}CYX"), volumes[0].name)
 
 
 def _denoised_in_a_second(denoiser: Denoiser, volume: Volume) -> float:
@@ -242,11 +254,12 @@ def _denoised_in_a_second(denoiser: Denoiser, volume: Volume) -> float:
     halo, stride = denoiser.halo, denoiser.stride
     core = -(-_CORE // stride) * stride
     side = core + 2 * halo
-    tile = np.full((1, denoiser.n_channels, side, side), 100, np.uint16)
+    inputs = denoiser.n_channels * denoiser.context.depth
+    tile = np.full((1, inputs, side, side), 100, np.uint16)
     spent = [_seconds_of(denoiser, tile)]
     if spent[0] < _WARM:
         spent.append(_seconds_of(denoiser, tile))
-    rate = tile.size / spent[-1]
+    rate = denoiser.n_channels * side**2 / spent[-1]
     sizes = (volume.shape[volume.axes.index(name)] for name in "YX")
     height, width = (-(-size // stride) * stride for size in sizes)
     tall, wide = tile_size(

@@ -305,7 +305,11 @@ class Training:
         config = self.recipe.config().suited(region)
         if getattr(config, "context", None) == "auto":
             self.choice = choose_context(
-                self.images, region=region, seed=self.recipe.train.seed
+                self.images,
+                self.preprocessing.noise,
+                self.preprocessing.hot_pixels,
+                region=region,
+                seed=self.recipe.train.seed,
             )
             config = config.beside(self.choice.context)
         for image in self.images:

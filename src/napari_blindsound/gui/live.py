@@ -15,6 +15,7 @@ import numpy as np
 
 from napari_blindsound.gui.beside import Beside
 from napari_blindsound.gui.view import Look
+from napari_blindsound.images.context import read_around
 from napari_blindsound.training.events import Progress
 
 if TYPE_CHECKING:
@@ -309,14 +310,14 @@ class _Judge:
 
         started = time.perf_counter()
         if self._noisy is None:
-            self._noisy = self._middle()
+            self._noisy = self._middle(denoiser)
         gain = estimated_gain(denoiser, self._noisy)
         now = time.perf_counter()
         self._next = now + max(1.0, _JUDGED_SHARE * (now - started))
         return Quality(step, gain)
 
-    def _middle(self) -> npt.NDArray[np.generic]:
-        """The middle of the middle plane, (C, H, W)."""
+    def _middle(self, denoiser: Denoiser) -> npt.NDArray[np.generic]:
+        """The middle of the middle plane, with its neighbors: (depth, C, H, W)."""
         image = self._image
         plane = image.plane(image.n_planes // 2)
         look = Look(plane).within(_JUDGED_SIDE**2 * image.n_channels)
@@ -324,9 +325,4 @@ class _Judge:
             whole if axis.name == "C" else part
             for axis, whole, part in zip(image.axes, plane, look.region, strict=True)
         )
-        pixels = image.read(region)
-        names = image.axes.names
-        order = sorted(range(len(names)), key=lambda i: "TZCYX".index(names[i]))
-        return pixels.transpose(order).reshape(
-            -1, *(pixels.shape[names.index(name)] for name in "YX")
-        )
+        return read_around(image, region, denoiser.context)

@@ -89,8 +89,7 @@ class Context:
         """Region of all planes that those of a region are seen with."""
         if not self.planes:
             return region
-        at = volume.axes.index(self.axis)
-        places = self._places(region[at], volume.shape[at])
+        at, places = volume.axes.index(self.axis), self.places(volume, region)
         span = slice(int(places.min()), int(places.max()) + 1)
         return (*region[:at], span, *region[at + 1 :])
 
@@ -113,17 +112,19 @@ class Context:
         if not self.planes:
             return block
         at = volume.axes.index(self.axis)
-        places = self._places(region[at], volume.shape[at]) - grown[at].start
+        places = self.places(volume, region) - grown[at].start
         if len(places) == block.shape[at] and (np.diff(places) == 1).all():
             return block
         return block.take(places, axis=at)
 
-    def _places(self, span: slice, size: int) -> npt.NDArray[np.intp]:
-        """Positions of the planes of a span and of those around it."""
-        around = self.planes
-        places = np.arange(span.start - around, span.stop + around)
-        places = np.where(places < 0, places + around + 1, places)
-        return np.where(places >= size, places - around - 1, places)
+    def places(self, volume: Volume, region: Region) -> npt.NDArray[np.intp]:
+        """Positions along the axis of a region's planes and of those around them."""
+        at, around = volume.axes.index(self.axis), self.planes
+        span, size = region[at], volume.shape[at]
+        places: npt.NDArray[np.intp] = np.arange(span.start - around, span.stop + around)
+        places[places < 0] += around + 1
+        places[places >= size] -= around + 1
+        return places
 
     def windows(self, planes: Pixels, lead: Sequence[int], names: str) -> Pixels:
         """Every plane with its neighbors, as `center_first` takes them.

@@ -378,53 +378,6 @@ def denoise_array(
     return denoise_region(operator, volume, region).reshape(noisy.shape)
 
 
-def denoise_windows(
-    operator: TileOperator, windows: npt.NDArray[Any]
-) -> npt.NDArray[np.float32]:
-    """Denoise planes of which each brings its own neighbors along.
-
-    Parameters
-    ----------
-    operator : TileOperator
-        The denoiser.
-    windows : ndarray
-        Counts, (N, depth, C, h, w); depth is 1 for an operator without a context.
-
-    Returns
-    -------
-    ndarray
-        The planes in the middle, (N, C, h, w).
-
-    Raises
-    ------
-    ModelMismatchError
-        If there are other numbers of planes or channels.
-    DataError
-        If a pixel is NaN or infinite.
-    """
-    n, depth, channels, height, width = windows.shape
-    context = context_of(operator)
-    if (depth, channels) != (context.depth, operator.n_channels):
-        msg = (
-            f"windows of {depth} planes and {channels} channels do not fit a model of "
-            f"{operator.n_channels} channel(s) and {context.words}; give (N, "
-            f"{context.depth}, {operator.n_channels}, Y, X)"
-        )
-        raise ModelMismatchError(msg)
-    axis = context.axis
-    names = f"{'T' if axis == 'Z' else 'Z'}{axis}CYX"
-    volume = Volume((windows,), Axes.parse(names), "windows")
-    at, out = context.planes, np.empty((n, channels, height, width), np.float32)
-    tiler = Tiler(operator)
-    for number in range(n):
-        region = (slice(number, number + 1), slice(at, at + 1))
-        whole = tuple(slice(0, size) for size in windows.shape[2:])
-        out[number] = denoise_region(operator, volume, (*region, *whole), tiler=tiler)[
-            0, 0
-        ]
-    return out
-
-
 def _expected(channels: int, context: Context) -> str:
     """Axes that an array must have."""
     near = f"{context.axis}, " if context.planes else ""

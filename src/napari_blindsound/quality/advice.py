@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from napari_blindsound.noise.neighbors import choose_context
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -33,6 +35,8 @@ _REMEDIES = {
 def advice(volume: Volume, found: Sequence[Glance]) -> list[str]:
     """Say in sentences what to know before training, the most pressing first.
 
+    Of a stack, a sample is read to see whether neighboring planes help.
+
     Parameters
     ----------
     volume : Volume
@@ -47,12 +51,29 @@ def advice(volume: Volume, found: Sequence[Glance]) -> list[str]:
             f"There are only {pixels} pixels to learn from: train on several images of "
             f"the same microscope and setting, if you have them."
         )
+    told += _of_neighbors(volume, found)
     if volume.n_channels > 1:
         told.append(
             f"{volume.n_channels} channels: each gets a network of its own; train one "
             f"on all jointly where they show the same structures."
         )
     return told
+
+
+def _of_neighbors(volume: Volume, found: Sequence[Glance]) -> Iterator[str]:
+    """What training will do with the planes next to each, and why."""
+    regions = [glance.correlation.region for glance in found]
+    choice = choose_context(
+        [volume],
+        [glance.noise for glance in found],
+        [glance.survey.hot_pixels for glance in found],
+        region=(max(rows for rows, _ in regions), max(right for _, right in regions)),
+    )
+    if choice.is_told:
+        yield (
+            f"{choice.words[:1].upper()}{choice.words[1:]}; the setting context "
+            f"overrides it."
+        )
 
 
 def is_calibrated(found: Sequence[Glance]) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_blindsound.inference.windows import denoise_windows
 from napari_blindsound.quality.grid import Peak, grid_peaks
 
 if TYPE_CHECKING:
@@ -117,10 +118,11 @@ def blank_test(
     list of Blank
         One a channel.
     """
-    flat = np.broadcast_to(levels[..., None, None], (*levels.shape, SIDE, SIDE))
-    noisy = exposure.draw(flat, rng)
-    denoised = denoiser(noisy if denoiser.n_channels > 1 else noisy[:, 0])
-    denoised = denoised.reshape(noisy.shape)
+    # Planes that are seen beside it are as flat, and have noise of their own.
+    depth, (count, channels) = denoiser.context.depth, levels.shape
+    shape = (count, depth, channels, SIDE, SIDE)
+    windows = exposure.draw(np.broadcast_to(levels[:, None, :, None, None], shape), rng)
+    noisy, denoised = windows[:, depth // 2], denoise_windows(denoiser, windows)
     periods = (2, 4, denoiser.stride)
     return [
         _blank(noisy[:, channel], denoised[:, channel], levels[:, channel], periods)

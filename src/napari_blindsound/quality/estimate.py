@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from napari_blindsound.inference.windows import denoise_windows, nudged
 from napari_blindsound.training.events import MOST_DECIBELS
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def estimated_gain(
         f; also of the noise numbers.
     noisy : ndarray
         y: counts, (C, H, W), C the denoiser's channels; some 10 000 pixels or more.
+        With the planes that the denoiser sees beside it, (depth, C, H, W): their noise
+        is their own, so that it plays no part.
     seed : int
         Of the random direction.
 
@@ -86,21 +89,24 @@ def stein_terms(
 ) -> SteinTerms:
     """Terms of the estimate; parameters as of :func:`estimated_gain`."""
     given = noisy.astype(np.float32)
-    models = denoiser.preprocessing.noise
-    image = given if len(models) > 1 else given.reshape(-1, *given.shape[-2:])
-    denoised = denoiser(image)
+    models, at = denoiser.preprocessing.noise, denoiser.context.planes
+    windows = given.reshape(-1, 2 * at + 1, len(models), *given.shape[-2:])
+    image = windows[:, at]
+    denoised = denoise_windows(denoiser, windows)
     variance = np.stack(
         [
-            np.broadcast_to(np.maximum(model.variance(plane), 0), plane.shape)
-            for model, plane in zip(models, denoised, strict=True)
-        ]
+            np.maximum(model.variance(denoised[:, channel]), 0)
+            for channel, model in enumerate(models)
+        ],
+        axis=1,
     )
+    variance = np.broadcast_to(variance, denoised.shape)
     total, kept = float(variance.mean()), 0.0
     if total > 0:
         signs = np.random.default_rng(seed).choice((-1, 1), image.shape)
         signs = signs.astype(np.float32)
         nudge = np.float32(_STEP) * np.sqrt(variance.mean(axis=(-2, -1), keepdims=True))
         nudge = nudge.astype(np.float32)
-        moved = denoiser(image + nudge * signs) - denoised
+        moved = denoise_windows(denoiser, nudged(windows, nudge * signs)) - denoised
         kept = float((variance * signs * moved / np.maximum(nudge, 1e-12)).mean())
     return SteinTerms(float(((denoised - image) ** 2).mean()), total, kept)

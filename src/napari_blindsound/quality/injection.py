@@ -1,4 +1,9 @@
-"""Injection test: what becomes of beads of known brightness planted in the image."""
+"""Injection test: what becomes of beads of known brightness planted in the image.
+
+Where a model sees neighboring planes, beads are planted in the plane in the middle. In
+a stack, half of their light is in the next planes, as the optics have it. In a movie
+they light up in one frame: what lasts for longer is easier to keep.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.ndimage import uniform_filter
 
+from napari_blindsound.inference.windows import denoise_windows
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from napari_blindsound.images.context import Context
     from napari_blindsound.inference.denoiser import Denoiser
     from napari_blindsound.quality.exposure import Exposure
 
@@ -154,7 +162,8 @@ def injection_test(
     exposure : Exposure
         Of the noise.
     scene : ndarray
-        (C, h, w) counts taken for the truth: the denoised image.
+        (depth, C, h, w) counts taken for the truth: the denoised image, among the
+        planes that the model sees beside it.
     rng : numpy.random.Generator
         Of places, sizes and noise.
 
@@ -165,27 +174,34 @@ def injection_test(
     repeats : Repeats
         For a ring correlation.
     """
+    middle = len(scene) // 2
+    center = scene[middle]
     places = [
         _places(plane, sigma, rng)
-        for plane, sigma in zip(scene, exposure.sigma(scene), strict=True)
+        for plane, sigma in zip(center, exposure.sigma(center), strict=True)
     ]
     plain = exposure.draw(np.stack([scene, scene]), rng)
-    before = _applied(denoiser, plain)
-    repeats = Repeats((plain[0], plain[1]), (before[0], before[1]))
+    before = denoise_windows(denoiser, plain)
+    repeats = Repeats((plain[0, middle], plain[1, middle]), (before[0], before[1]))
+    share = _shares(denoiser.context)
     # One after the other over all draws: few places have not all brightnesses at once.
     levels = [cycle(BRIGHTNESS) for _ in places]
     tables: list[list[Floats]] = [[] for _ in places]
     for draw in range(_draws(places)):
         planted = [
-            _planted(place, scene.shape[1:], level, rng)
+            _planted(place, center.shape[1:], level, rng)
             for place, level in zip(places, levels, strict=True)
         ]
-        beads = np.stack([image for image, _ in planted]).astype(np.float32)
+        beads = share * np.stack([image for image, _ in planted]).astype(np.float32)
         fresh = exposure.draw(scene + beads, rng)
-        with_fresh, with_same = _applied(
+        with_fresh, with_same = denoise_windows(
             denoiser, np.stack([fresh, plain[draw % 2] + beads])
         )
-        images = (fresh - scene, with_fresh - scene, with_same - before[draw % 2])
+        images = (
+            fresh[middle] - center,
+            with_fresh - center,
+            with_same - before[draw % 2],
+        )
         for channel, place in enumerate(places):
             peaks = [_peaks(image[channel], place) for image in images]
             tables[channel].append(np.stack([planted[channel][1], *peaks]))
@@ -201,10 +217,11 @@ def _draws(places: Sequence[_Places]) -> int:
     return int(np.clip(-(-_WANTED // fewest), 1, _MOST_DRAWS))
 
 
-def _applied(denoiser: Denoiser, images: Image) -> Image:
-    """Denoise (n, C, h, w)."""
-    given = images if denoiser.n_channels > 1 else images[:, 0]
-    return denoiser(given).reshape(images.shape)
+def _shares(context: Context) -> Image:
+    """Of a bead's light in each plane of a window, (depth, 1, 1, 1)."""
+    away = np.abs(np.arange(context.depth) - context.planes)
+    share = 0.5**away if context.axis == "Z" else (away == 0)
+    return share.astype(np.float32)[:, None, None, None]
 
 
 def _places(plane: Image, sigma: Floats, rng: np.random.Generator) -> _Places:

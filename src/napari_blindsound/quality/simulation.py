@@ -12,19 +12,22 @@ pixels are looked at together, in bands, of which the coarse ones have hardly an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from napari_blindsound.images.context import read_around
 from napari_blindsound.inference.deviation import Deviation
 from napari_blindsound.inference.reading import check_channels
+from napari_blindsound.inference.windows import denoise_windows, denoised_around
 from napari_blindsound.noise.correlation import measure_correlation
 from napari_blindsound.quality.exposure import Exposure
 from napari_blindsound.training.places import frames_of, places
 from napari_blindsound.training.repeats import (
     MOST_CHANGE,
     change,
+    frames_needed,
     seen_by_each,
     squared_errors,
 )
@@ -35,11 +38,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_blindsound.images.volume import Volume
+    from napari_blindsound.images.volume import Region, Volume
     from napari_blindsound.inference.denoiser import Denoiser
     from napari_blindsound.inference.deviation import Observed
 
     Floats = NDArray[np.floating]
+    Series = list[NDArray[Any]]
     Mask = NDArray[np.bool_]
 
 _SIDE = 256  # px of a window
@@ -115,37 +119,64 @@ class Simulation:
         self._denoiser, self._deviation = denoiser, Deviation(denoiser)
         self._exposure = Exposure.of(denoiser, volumes[0].dtype)
         self._rng = np.random.default_rng(seed)
-        frames = min(_FRAMES, *(frames_of(volume) for volume in volumes))
-        self._windows = _windows(volumes, frames, seed)
+        context = denoiser.context
+        self._saw = context.planes if context.axis == "T" else 0
+        least, wanted = frames_needed(self._saw, _FRAMES)
+        frames = min(wanted, *(frames_of(volume) for volume in volumes))
         self.observed: Observed = "residual"
-        if frames > 1 and _most_change(self._windows) <= MOST_CHANGE:
-            self.observed = "repeats"
-        elif frames > 1:
-            self._windows = _windows(volumes, 1, seed)
-        self.pixels = sum(window.size for window in self._windows)
-        drawn = sum(window[:1].size for window in self._windows)
+        if frames >= least:
+            series = self._read(volumes, frames, seed)
+            if _most_change(series) <= MOST_CHANGE:
+                self.observed = "repeats"
+        if self.observed == "residual":
+            series = self._read(volumes, 1, seed)
+        self.pixels = sum(_own(windows).size for windows in series)
+        drawn = sum(_own(windows)[:1].size for windows in series)
         self._draws = max(1, min(_MOST_DRAWS, _PIXELS // drawn))
         self._shapes = [
-            _correlation([window[0, channel] for window in self._windows])
+            _correlation([_own(windows)[0, channel] for windows in series])
             for channel in range(denoiser.n_channels)
         ]
 
     def tables(self, stop: threading.Event | None) -> list[Table]:
         """A table for each channel; none if stopped, or if there is no noise."""
         parts: list[list[Table]] = []
-        for window in self._windows if self._exposure.is_noisy else ():
+        for number in range(len(self._series)) if self._exposure.is_noisy else ():
             if stop is not None and stop.is_set():
                 return []
-            parts.append(self._of_window(window))
+            parts.append(self._of_window(number))
         return [_joined(channel) for channel in zip(*parts, strict=True)]
 
-    def _of_window(self, noisy: Floats) -> list[Table]:
-        """Tables of a window (T, C, h, w) in counts."""
+    def _read(self, volumes: Sequence[Volume], frames: int, seed: int) -> Series:
+        """Windows (T, depth, C, h, w) of counts, of frames that follow one another."""
+        context = self._denoiser.context
+        self._places = _windows(volumes, frames, seed)
+        self._series = [
+            np.stack([read_around(volume, region, context) for region in regions])
+            for volume, regions in self._places
+        ]
+        return self._series
+
+    def _scene(self, number: int, estimate: Floats) -> NDArray[np.float32]:
+        """What is taken for the truth: (depth, C, h, w), `estimate` in the middle."""
+        if not self._denoiser.context.planes:
+            return np.asarray(estimate[:1])
+        volume, regions = self._places[number]
+        scene = denoised_around(self._denoiser, volume, regions[0])
+        scene[len(scene) // 2] = estimate[0]
+        return scene
+
+    def _of_window(self, number: int) -> list[Table]:
+        """Tables of a window in frames that follow one another."""
+        windows = self._series[number].astype(np.float32)
+        noisy = _own(windows)
         good = self._valid(noisy)
-        estimate, predicted = self._denoised(noisy), self._predicted(noisy)
+        estimate, predicted = self._denoised(windows), self._predicted(windows)
         truth = estimate[:1]
-        drawn = np.concatenate([self._exposed(truth) for _ in range(self._draws)])
-        denoised, said = self._denoised(drawn), self._predicted(drawn)
+        scene = self._scene(number, estimate)
+        exposed = np.stack([self._exposed(scene) for _ in range(self._draws)])
+        drawn = _own(exposed)
+        denoised, said = self._denoised(exposed), self._predicted(exposed)
         errors = denoised - truth
         is_repeated = self.observed == "repeats"
         left = errors**2 if is_repeated else _blurred(errors)
@@ -155,7 +186,8 @@ class Simulation:
             frames, estimates = noisy[:, channel], estimate[:, channel]
             if is_repeated:
                 seen = seen_by_each(frames.astype(np.float64))
-                fine: Floats = squared_errors(estimates.astype(np.float64), seen)
+                made = estimates.astype(np.float64)
+                fine: Floats = squared_errors(made, seen, self._saw)
                 fine_drawn = left[:, channel]
                 actual, looked = fine[None, None], fine_drawn[None]
                 seen_errors = looked
@@ -179,24 +211,22 @@ class Simulation:
         return tables
 
     def _exposed(self, truth: Floats) -> NDArray[np.float32]:
-        """One noisy image of a clean one (1, C, h, w), in counts."""
+        """Noisy planes of clean ones, (depth, C, h, w), in counts."""
         drawn = self._exposure.draw(truth, self._rng)
+        sigmas = self._exposure.sigma(truth)
         for channel, shape in enumerate(self._shapes):
-            if shape.size > 1:
-                clean = truth[0, channel]
-                sigma = self._exposure.sigma(truth)[0, channel]
+            for plane in range(len(truth)) if shape.size > 1 else ():
+                clean, sigma = truth[plane, channel], sigmas[plane, channel]
                 sigma = np.maximum(sigma, 1e-6 * sigma.max())
-                noise = (drawn[0, channel] - clean) / sigma
-                drawn[0, channel] = clean + sigma * _colored(noise, shape)
+                noise = (drawn[plane, channel] - clean) / sigma
+                drawn[plane, channel] = clean + sigma * _colored(noise, shape)
         return drawn
 
-    def _denoised(self, planes: Floats) -> Floats:
-        given = planes[:, 0] if self._denoiser.n_channels == 1 else planes
-        return self._denoiser(given).reshape(planes.shape)
+    def _denoised(self, windows: Floats) -> Floats:
+        return denoise_windows(self._denoiser, windows)
 
-    def _predicted(self, planes: Floats) -> Floats:
-        given = planes[:, 0] if self._denoiser.n_channels == 1 else planes
-        return self._deviation(given).reshape(planes.shape)
+    def _predicted(self, windows: Floats) -> Floats:
+        return denoise_windows(self._deviation, windows)
 
     def _valid(self, noisy: Floats) -> Mask:
         """Pixels that are neither hot nor saturated in any frame, (C, h, w)."""
@@ -230,22 +260,24 @@ def _colored(white: Floats, correlation: Floats) -> Floats:
 
 def _windows(
     volumes: Sequence[Volume], frames: int, seed: int
-) -> list[NDArray[np.float32]]:
-    """Windows (T, C, h, w) of counts, each in frames that follow one another."""
+) -> list[tuple[Volume, list[Region]]]:
+    """Windows of planes, each in frames that follow one another."""
     side = min(_SIDE, *(v.shape[v.axes.index(name)] for v in volumes for name in "YX"))
     channels = volumes[0].n_channels
     count = max(1, _PIXELS // (side**2 * frames * channels))
-    return [
-        np.concatenate(
-            [volume.axes.as_planes(volume.read(region)) for region in regions]
-        ).astype(np.float32)
-        for volume, regions in places(volumes, side, count, frames, seed)
-    ]
+    return list(places(volumes, side, count, frames, seed))
 
 
-def _most_change(windows: Sequence[Floats]) -> float:
+def _own(windows: Floats) -> Floats:
+    """The planes in the middle of windows (N, depth, C, h, w)."""
+    return windows[:, windows.shape[1] // 2]
+
+
+def _most_change(series: Sequence[Floats]) -> float:
     return max(
-        change(frames) for window in windows for frames in window.transpose(1, 0, 2, 3)
+        change(frames)
+        for windows in series
+        for frames in _own(windows).transpose(1, 0, 2, 3)
     )
 
 

@@ -8,7 +8,9 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 from napari_blindsound.errors import DataError
+from napari_blindsound.images.context import read_around
 from napari_blindsound.inference.tiling import Tiler, denoise_region
+from napari_blindsound.inference.windows import denoise_windows, denoised_around
 from napari_blindsound.quality.blank import Blank, blank_levels, blank_test
 from napari_blindsound.quality.exposure import Exposure
 from napari_blindsound.quality.flat import Bias, bias_of
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_blindsound.images.volume import Volume
+    from napari_blindsound.images.volume import Region, Volume
     from napari_blindsound.inference.denoiser import Denoiser
 
 PIXELS = 1_000_000
@@ -96,7 +98,7 @@ class Trial:
             levels = blank_levels(self._exposure, *self._range())
             self._blank = blank_test(self._denoiser, self._exposure, levels, self._rng)
             yield "blank"
-            scene = self._denoised[0][:, :_SCENE, :_SCENE]
+            scene = self._scene()
             self._injection, self._repeats = injection_test(
                 self._denoiser, self._exposure, scene, self._rng
             )
@@ -191,15 +193,31 @@ class Trial:
         low, high = np.array(ends).T
         return low, high
 
+    def _corner(self, side: int) -> Region:
+        """The first window, but no larger."""
+        return tuple(
+            slice(span.start, min(span.stop, span.start + side))
+            if axis.name in "YX"
+            else span
+            for axis, span in zip(self._volume.axes, self._regions[0], strict=True)
+        )
+
+    def _scene(self) -> NDArray[np.float32]:
+        """Part of the denoised image, among the planes seen beside it."""
+        if not self._denoiser.context.planes:
+            return self._denoised[0][None, :, :_SCENE, :_SCENE]
+        return denoised_around(self._denoiser, self._volume, self._corner(_SCENE))
+
     def _compare_blind(self) -> list[float]:
         """Identity ratio of each channel; NaN where there is no blind estimate."""
         model, count = self._denoiser, self._volume.n_channels
         is_blind = model.output == "blind" and model.blend is None
         if "blind" not in model.method.outputs or is_blind:
             return [float("nan")] * count
-        noisy = self._noisy[0][:, :_BLIND, :_BLIND]
+        windows = read_around(self._volume, self._corner(_BLIND), model.context)
+        noisy = windows[len(windows) // 2]
         visible, blind = (
-            estimate(noisy if count > 1 else noisy[0]).reshape(noisy.shape)
+            denoise_windows(estimate, windows[None])[0]
             for estimate in (model, model.with_output("blind", turns=False))
         )
         planes = zip(noisy, visible, blind, strict=True)

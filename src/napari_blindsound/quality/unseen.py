@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from napari_blindsound.images.context import read_around
+from napari_blindsound.inference.reading import check_channels
+from napari_blindsound.inference.windows import denoise_windows, nudged
 from napari_blindsound.noise.correlation import measure_correlation
 from napari_blindsound.training.events import MOST_DECIBELS
 from napari_blindsound.training.places import frames_of, places
 from napari_blindsound.training.repeats import (
     MOST_CHANGE,
     change,
+    frames_needed,
     noise_variance,
     seen_by_each,
     squared_errors,
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_blindsound.images.context import Context
     from napari_blindsound.images.volume import Volume
     from napari_blindsound.inference.denoiser import Denoiser
     from napari_blindsound.training.events import Source
@@ -121,46 +126,50 @@ def estimate_quality(
     DataError
         If a pixel is not finite.
     """
-    series = _read(volume, min(_FRAMES, frames_of(volume)), seed)
-    moved = _most_change(series)
+    check_channels(denoiser, volume)
+    context, moved = denoiser.context, float("inf")
+    saw = context.planes if context.axis == "T" else 0
+    least, wanted = frames_needed(saw, _FRAMES)
+    if frames_of(volume) >= least:
+        series = _read(volume, context, min(wanted, frames_of(volume)), seed)
+        moved = _most_change(series)
     if moved <= MOST_CHANGE:
-        denoised = [_denoised(denoiser, frames) for frames in series]
-        found = _from_repeats(denoiser, series, denoised, moved)
+        denoised = [denoise_windows(denoiser, windows) for windows in series]
+        found = _from_repeats(denoiser, series, denoised, moved, saw)
         return _told(found, "repeats", _peak(volume, denoised, data_range))
-    if len(series[0]) > 1:
-        series = _read(volume, 1, seed)
-    denoised = [_denoised(denoiser, frames) for frames in series]
+    series = _read(volume, context, 1, seed)
+    denoised = [denoise_windows(denoiser, windows) for windows in series]
     is_blind = denoiser.output == "blind" and denoiser.blend is None
     found = _from_noise(denoiser, series, denoised, seed, is_blind=is_blind)
     source: Source = "blind error" if is_blind else "stein"
     return _told(found, source, _peak(volume, denoised, data_range))
 
 
-def _read(volume: Volume, frames: int, seed: int) -> Windows:
-    """Windows (T, C, h, w) of counts, each in frames that follow one another."""
+def _read(volume: Volume, context: Context, frames: int, seed: int) -> Windows:
+    """Windows (T, depth, C, h, w) of counts, each in frames that follow one another."""
     sizes = dict(zip(volume.axes.names, volume.shape, strict=True))
     side = min(_SIDE, sizes["Y"], sizes["X"])
     count = max(1, _PIXELS // (side**2 * frames * volume.n_channels))
     return [
-        np.concatenate(
-            [volume.axes.as_planes(volume.read(region)) for region in regions]
-        ).astype(np.float32)
+        np.stack([read_around(volume, region, context) for region in regions]).astype(
+            np.float32
+        )
         for _, regions in places([volume], side, count, frames, seed)
     ]
+
+
+def _own(windows: Floats) -> Floats:
+    """The planes in the middle, (T, C, h, w)."""
+    return windows[:, windows.shape[1] // 2]
 
 
 def _most_change(series: Windows) -> float:
     """Largest change of the scene in a window and channel; infinite without frames."""
     return max(
-        change(frames) for window in series for frames in window.transpose(1, 0, 2, 3)
+        change(frames)
+        for window in series
+        for frames in _own(window).transpose(1, 0, 2, 3)
     )
-
-
-def _denoised(denoiser: Denoiser, frames: Floats) -> NDArray[np.float32]:
-    """(T, C, h, w) to the same."""
-    is_one = denoiser.n_channels == 1 and frames.shape[1] == 1
-    given = frames[:, 0] if is_one else frames
-    return denoiser(given).reshape(frames.shape)
 
 
 def _valid(denoiser: Denoiser, frames: Floats) -> NDArray[np.bool_]:
@@ -172,14 +181,17 @@ def _valid(denoiser: Denoiser, frames: Floats) -> NDArray[np.bool_]:
 
 
 def _from_repeats(
-    denoiser: Denoiser, series: Windows, denoised: Windows, moved: float
+    denoiser: Denoiser, series: Windows, denoised: Windows, moved: float, saw: int
 ) -> _Found:
+    """Judge each frame by those that it was not made of, `saw` on each side."""
     errors, noises = [], []
-    for frames, estimates in zip(series, denoised, strict=True):
+    for windows, estimates in zip(series, denoised, strict=True):
+        frames = _own(windows)
         good = _valid(denoiser, frames)
         for channel, chosen in enumerate(good):
             seen = seen_by_each(frames[:, channel].astype(np.float64))
-            error = squared_errors(estimates[:, channel].astype(np.float64), seen)
+            made = estimates[:, channel].astype(np.float64)
+            error = squared_errors(made, seen, saw)
             errors.append(_blocks(error, chosen))
             noises.append(noise_variance(seen)[chosen].mean())
     noise = float(np.mean(noises))
@@ -199,13 +211,14 @@ def _from_noise(
     random = np.random.default_rng(seed)
     shapes = [_correlation(series, channel) for channel in range(denoiser.n_channels)]
     errors, noises, doubts = [], [], []
-    for frames, estimates in zip(series, denoised, strict=True):
+    for windows, estimates in zip(series, denoised, strict=True):
+        frames = _own(windows)
         good = _valid(denoiser, frames)[None]
         variance = _variance(denoiser, estimates)
         shared = np.zeros_like(variance)
         if not is_blind:
             shared, doubt = _shared(
-                denoiser, frames, estimates, np.sqrt(variance), shapes, random
+                denoiser, windows, estimates, np.sqrt(variance), shapes, random
             )
             doubts.append(doubt)
         loss = (estimates - frames) ** 2 - variance + 2 * shared
@@ -226,7 +239,7 @@ def _variance(denoiser: Denoiser, estimates: Floats) -> Floats:
 
 def _shared(
     denoiser: Denoiser,
-    frames: Floats,
+    windows: NDArray[np.float32],
     estimates: Floats,
     deviation: Floats,
     shapes: Sequence[Floats],
@@ -236,20 +249,23 @@ def _shared(
 
     Also how much of its mean is due to the noise's being correlated.
     """
-    planes = [_coloured(random, frames.shape[-2:], shape) for shape in shapes]
+    planes = [_coloured(random, estimates.shape[-2:], shape) for shape in shapes]
     noise = deviation * np.stack(planes)[None].astype(np.float32)
-    answer = (_denoised(denoiser, frames + _STEP * noise) - estimates) / _STEP
-    shared = noise * answer
+
+    def answer(noise: Floats) -> Floats:
+        moved = denoise_windows(denoiser, nudged(windows, _STEP * noise))
+        return np.asarray((moved - estimates) / _STEP)
+
+    shared = noise * answer(noise)
     if all(shape.size == 1 for shape in shapes):
         return shared, 0.0
-    white = deviation * random.choice((-1, 1), frames.shape).astype(np.float32)
-    answer = (_denoised(denoiser, frames + _STEP * white) - estimates) / _STEP
-    return shared, float(abs((shared - white * answer).mean()))
+    white = deviation * random.choice((-1, 1), estimates.shape).astype(np.float32)
+    return shared, float(abs((shared - white * answer(white)).mean()))
 
 
 def _correlation(series: Windows, channel: int) -> Floats:
     """Autocorrelation of the noise, (2 n + 1, 2 n + 1), as far as it is certain."""
-    found = measure_correlation([window[0, channel] for window in series])
+    found = measure_correlation([_own(window)[0, channel] for window in series])
     if found.verdict == "unknown":
         return np.ones((1, 1))
     certain = np.abs(found.map) > _SIGMAS * found.error

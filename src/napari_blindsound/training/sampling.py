@@ -272,9 +272,9 @@ class _Grid:
             for rows in _spans(_size(volume, "Y"), side)
             for columns in _spans(_size(volume, "X"), side)
         ]
-        lengths = {context.axis: RUN} if context.planes else {}
+        along = context.axis if context.planes else None
         self._runs = [
-            _spans(size, lengths.get(axis.name, 1))
+            _spans(size, RUN if axis.name == along else 1)
             for axis, size in zip(volume.axes, volume.shape, strict=True)
             if axis.name in "TZ"
         ]
