@@ -224,7 +224,7 @@ def _local(workers: int) -> Iterator[Any]:
         threads_per_worker=1,
         processes=True,
         memory_limit=0,
-        dashboard_address=":0" if find_spec("bokeh") else None,
+        dashboard_address=":0",
         silence_logs=logging.CRITICAL,
     ) as cluster:
         yield cluster

@@ -133,7 +133,7 @@ class _Deal:
         """Let the workers end at their next tile, and note what they finished."""
         try:
             if not self.workers.are_lost():
-                self.client.run(end, self.order.name, wait=False)
+                self.client.run(end, self.order.name, on_error="ignore")
                 until = time.monotonic() + _PATIENCE
                 while self.out and time.monotonic() < until:
                     if self.workers.are_lost():
@@ -176,7 +176,7 @@ class _Deal:
         before = self.ledger.tally.pixels
         for one in came:
             if isinstance(one, dict):
-                self._note(one)
+                self._note(one["record"])
             else:
                 self._returned(one)
         return self.ledger.tally.pixels - before

@@ -116,7 +116,7 @@ def work(order: Order, numbers: Sequence[int]) -> list[dict[str, Any]]:
     worker = _distributed().get_worker()
 
     def tell(record: Record) -> None:
-        worker.log_event(order.name, asdict(record))
+        worker.log_event(order.name, {"record": asdict(record)})
 
     with _AT_WORK:
         if order.name in _ENDED:
