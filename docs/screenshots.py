@@ -63,6 +63,7 @@ def draw(theme: str, out: Path, seconds: float, folder: Path) -> None:
     shoot(viewer, out / f"0_empty_{theme}.webp")
     dock.data.open_paths([path])
     wait(lambda: dock.session.pace is not None)
+    dock.train.method.setCurrentText("Blind2Sound")
     for name in ("data", "check", "train", "apply"):
         dock.open(getattr(dock, name))
         shoot(viewer, out / f"1_{name}_{theme}.webp")
@@ -78,9 +79,14 @@ def draw(theme: str, out: Path, seconds: float, folder: Path) -> None:
     pause(4.0)
     shoot(viewer, out / f"4_lazy_layer_{theme}.webp")
     dock.apply.place.setText(str(folder / "denoised.ome.zarr"))
+    dock.apply.uncertainty.setChecked(True)
     dock.apply.write.click()
     wait(lambda: dock.session.state is State.DONE)
     shoot(viewer, out / f"5_written_{theme}.webp")
+    dock.trust.test.click()
+    wait(lambda: dock.trust.check.tested is not None)
+    dock.trust.fold.set_open(is_open=True)
+    shoot(viewer, out / f"7_trust_{theme}.webp")
     if theme == "dark":
         _animate(frames, out.parent / "training.webp")
     viewer.close()

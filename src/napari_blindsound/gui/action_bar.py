@@ -92,7 +92,7 @@ class ActionBar(Bar):
             State.DATA: "looking at the image…",
             State.READY: "ready: press Start",
             State.TRAINED: "trained: apply it in step 4",
-            State.DONE: "done: the result is the newest layer, or in its folder",
+            State.DONE: "done: the result is the newest layer",
         }
         self.show_progress(state in (State.TRAINED, State.DONE))
         if self.session.can_go_on:
