@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 AVERAGED = 50
 """Captures in the ground truth."""
 
+_ALONE = {"context": "none"}
+"""Each capture is denoised without the others, as in the papers, unless one asks."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -114,7 +117,7 @@ def _run(view: FmddView, options: argparse.Namespace) -> Iterable[Row]:
     recipe = Recipe(
         method=options.method,
         preset=options.preset,
-        settings=dict(pair.split("=") for pair in options.set),
+        settings=_ALONE | dict(pair.split("=") for pair in options.set),
         train=TrainConfig(
             steps=options.steps,
             seconds=None if options.steps else options.budget,

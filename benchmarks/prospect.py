@@ -116,7 +116,9 @@ def line(image: Known, steps: int) -> str:
     told = prospect(planes, found)
     expected = filter_gain(planes, found.noise, found.correlation) or 0.0
     region = "x".join(str(2 * extent + 1) for extent in found.correlation.region)
-    recipe = Recipe(settings={"region": region}, train=TrainConfig(steps=steps))
+    recipe = Recipe(
+        settings={"region": region, "context": "none"}, train=TrainConfig(steps=steps)
+    )
     training = Training([open_volume(image.noisy, axes="TYX")], recipe)
     for _ in training.run():
         pass

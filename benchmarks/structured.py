@@ -81,7 +81,7 @@ def _score(
     """PSNR after a training, and the region that was used."""
     recipe = Recipe(
         method=options.method,
-        settings={"region": region},
+        settings={"region": region, "context": "none"},
         train=TrainConfig(
             seconds=options.seconds, steps=options.steps, threads=options.threads
         ),

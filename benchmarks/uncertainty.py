@@ -101,7 +101,8 @@ def _run(case: Case, options: argparse.Namespace) -> tuple[float, float]:
     recipe = Recipe(
         method="blind2sound",
         preset=options.preset,
-        settings=dict(pair.split("=") for pair in options.set),
+        # Captures of the same scene, each denoised without the others.
+        settings={"context": "none", **dict(pair.split("=") for pair in options.set)},
         train=TrainConfig(
             steps=options.steps,
             seconds=None if options.steps else options.budget,
