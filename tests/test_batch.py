@@ -204,11 +204,11 @@ def test_a_batch_is_done_and_done_once(tmp_path, recordings, noisy, model):
     each = ["a.blindsound", "a.blindsound", "c.blindsound"]
     assert models == (["batch.blindsound"] if model == "one" else each)
 
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.json")}
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("zarr.json")}
     again = run(found, config)
     assert states(again) == ["skipped", "failed", "skipped", "skipped"]
     assert not any(event.state == "training" for event in again)
-    after = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.json")}
+    after = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("zarr.json")}
     assert before == after
 
     with (tmp_path / "out" / "batch.csv").open() as file:

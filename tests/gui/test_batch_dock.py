@@ -99,7 +99,7 @@ def test_dropped_started_done(dock, qtbot, recordings, tmp_path):
     finish(dock, qtbot)
     assert cells(dock, 1) == ["done", "failed", "done"]
     assert "photons" in cells(dock, 2)[0]
-    assert "b.tif is not a readable TIFF" in cells(dock, 5)[1]
+    assert "b.tif is not a readable TIFF" in cells(dock, 7)[1]
     assert dock.bar.status.text().startswith("2 of 3 done · 1 failed")
     assert (tmp_path / "denoised" / "in" / "day2" / "a_denoised.ome.zarr").is_dir()
 

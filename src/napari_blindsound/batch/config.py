@@ -30,9 +30,10 @@ class BatchConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     output: Path = Field(description="folder of the results, and of the report")
-    model: Literal["one", "each"] | Path = Field(
+    model: Literal["one", "folder", "each"] | Path = Field(
         "one",
-        description="train one model for all images, or one for each, or take a file",
+        description="train one model for all images, one for each folder, or one for "
+        "each image, or take a file",
     )
     recipe: Recipe = Field(
         Recipe(), description="how to train; its device is where a file's model runs"

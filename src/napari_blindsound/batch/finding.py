@@ -4,7 +4,9 @@ A file that is named is one image, whatever it is; what cannot be read is told w
 turn comes. A folder is looked into: a zarr folder is one image, so is a folder of the
 FMDD data set. TIFF files in a folder are an image each if they hold stacks, and the
 frames of one if they hold a plane each, which a look into three of them tells. PNG
-files are frames. Left out are hidden files, and the results of earlier runs.
+files are frames. Files that a pattern matches are taken as if there were no others in
+their folders. Left out are hidden files, the results of earlier runs, and the ground
+truth of other images.
 """
 
 from __future__ import annotations
@@ -13,15 +15,16 @@ import logging
 import os
 from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import chain, count
+from itertools import chain, count, takewhile
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Literal
 
+from napari_blindsound.batch.truth import without_truths
 from napari_blindsound.errors import BlindsoundError, ImageNotFoundError
 from napari_blindsound.images import formats, tiff
 from napari_blindsound.images.fmdd import find_fmdd
-from napari_blindsound.images.frames import PNG, match_frames
-from napari_blindsound.images.sorting import natural_key
+from napari_blindsound.images.frames import PNG
+from napari_blindsound.images.sorting import natural_key, natural_order
 from napari_blindsound.wording import file_name
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ RESULT = "_denoised"
 """How the names of results end, before the ending of their format."""
 DEVIATION = "_deviation"
 """What follows in those of their standard deviations."""
+_WILD = frozenset("*?[")
 _ZARR = ".zarr"
 _ZARR_FILES = frozenset(
     {"zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata"},
@@ -125,7 +129,7 @@ def find_images(paths: Iterable[str | Path]) -> list[Found]:
     Parameters
     ----------
     paths : iterable of path
-        Files, folders, and patterns such as ``"t*.png"`` for the frames of one stack.
+        Files, folders, and patterns such as ``"day*/*.tif"`` or ``"**/t*.png"``.
 
     Returns
     -------
@@ -142,7 +146,7 @@ def find_images(paths: Iterable[str | Path]) -> list[Found]:
     for path in paths:
         for image in _named(Path(path).expanduser().absolute()):
             found.setdefault((image.path, image.files[:1]), image)
-    return list(found.values())
+    return without_truths(found.values())
 
 
 def apart(image: Found) -> list[Found]:
@@ -197,12 +201,43 @@ def _named(path: Path) -> Iterator[Found]:
         yield from _walk(path, path, set())
     elif path.exists():
         yield Found(path)
-    elif any(sign in str(path) for sign in "*?["):
-        frames = tuple(match_frames(path))
-        yield Found(path.parent, "frames", frames, is_whole=False)
+    elif any(sign in str(path) for sign in _WILD):
+        yield from _matching(path)
     else:
         msg = f"{path} is not there: check the path"
         raise ImageNotFoundError(msg)
+
+
+def _matching(pattern: Path) -> Iterator[Found]:
+    """Images that a pattern stands for: folders, and files by their folders."""
+    fixed = takewhile(lambda part: not _WILD & set(part), pattern.parts)
+    root = Path(*fixed)
+    seen: set[str] = set()
+    files: dict[Path, list[str]] = {}
+    for path in _matches(pattern, root):
+        if path.is_dir():
+            yield from _walk(path, root, seen)
+        else:
+            files.setdefault(path.parent, []).append(path.name)
+    for folder, names in files.items():
+        if os.path.realpath(folder) not in seen:
+            yield from _in_folder(folder, names, root, is_all=False)
+
+
+def _matches(pattern: Path, root: Path) -> list[Path]:
+    """Files and folders that a pattern matches, without what is hidden or ours."""
+    found = [
+        path
+        for path in root.glob(str(pattern.relative_to(root)))
+        if not any(
+            part.startswith(".") or is_ours(part)
+            for part in path.relative_to(root).parts
+        )
+    ]
+    if not found:
+        msg = f"nothing matches {pattern}: check the pattern and its folder"
+        raise ImageNotFoundError(msg)
+    return natural_order(found)
 
 
 def _walk(folder: Path, root: Path, seen: set[str]) -> Iterator[Found]:
@@ -241,8 +276,10 @@ def _listed(folder: Path) -> tuple[list[str], list[str]]:
     return sorted(names, key=natural_key), sorted(folders, key=natural_key)
 
 
-def _in_folder(folder: Path, names: Sequence[str], root: Path) -> Iterator[Found]:
-    """Images among the files of one folder: stacks of frames, and single files."""
+def _in_folder(
+    folder: Path, names: Sequence[str], root: Path, *, is_all: bool = True
+) -> Iterator[Found]:
+    """Images among files of one folder, or all: stacks of frames, and single files."""
     kinds: dict[str, list[Path]] = {"png": [], "tiff": [], "alone": []}
     for name in names:
         end = os.path.splitext(name)[1].lower()  # noqa: PTH122 - of thousands of names
@@ -256,7 +293,7 @@ def _in_folder(folder: Path, names: Sequence[str], root: Path) -> Iterator[Found
     for kind in ("png", "tiff"):
         files = kinds[kind]
         if len(files) > 1 and (kind == "png" or _are_frames(files)):
-            whole = not is_mixed and not _holds_results(folder)
+            whole = is_all and not is_mixed and not _holds_results(folder)
             yield Found(folder, "frames", tuple(files), is_whole=whole, root=root)
         else:
             yield from (Found(file, root=root) for file in files)

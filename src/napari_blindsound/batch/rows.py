@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from napari_blindsound.batch.truth import Nearness
     from napari_blindsound.quality.preflight import Glance
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ REPORT = "batch.csv"
 _COLUMNS = (
     *("date", "file", "state", "seconds"),
     *("gain", "offset", "read_noise", "photons", "estimated_gain_db"),
+    *("psnr_noisy_db", "psnr_db", "ssim_noisy", "ssim"),
     *("result", "message"),
 )
 
@@ -67,6 +69,8 @@ class RowEvent:
         Photons and gain in words; empty while not known.
     quality : float or None
         Estimated gain in quality, in decibels, if known.
+    truth : Nearness or None
+        How near image and result are to the ground truth, where that lies beside.
     path : Path or None
         The complete result, or the model for all.
     """
@@ -80,6 +84,7 @@ class RowEvent:
     noise: str = ""
     quality: float | None = None
     path: Path | None = None
+    truth: Nearness | None = None
 
     @property
     def is_final(self) -> bool:
@@ -174,6 +179,7 @@ class Report:
             _joined([n.read_variance**0.5 for n in noise]),
             _joined(photons),
             "" if event.quality is None else f"{event.quality:.2f}",
+            *_scores(event.truth),
             str(event.path or ""),
             event.message,
         )
@@ -206,6 +212,13 @@ def _is_report(path: Path) -> bool:
         return True
     except (OSError, ValueError, csv.Error):
         return False
+
+
+def _scores(truth: Nearness | None) -> tuple[str, ...]:
+    if truth is None:
+        return ("",) * 4
+    decibels = (f"{truth.psnr_noisy:.2f}", f"{truth.psnr:.2f}")
+    return (*decibels, f"{truth.ssim_noisy:.4f}", f"{truth.ssim:.4f}")
 
 
 def _joined(numbers: Sequence[float | None]) -> str:

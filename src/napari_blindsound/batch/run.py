@@ -8,25 +8,28 @@ goes on: what is done is left alone, models are kept, and so are half-written re
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from napari_blindsound.batch.judging import estimated
 from napari_blindsound.batch.learning import Place
-from napari_blindsound.batch.rows import GOES_ON, Report, RowEvent, noise_text, sentence
-from napari_blindsound.batch.shared import shared_model
+from napari_blindsound.batch.notes import Notes
+from napari_blindsound.batch.rows import GOES_ON, RowEvent, noise_text, sentence
+from napari_blindsound.batch.shared import groups, shared_model
 from napari_blindsound.batch.stamps import KEY, digest, fingerprint, result_stamp
+from napari_blindsound.batch.truth import nearness, truth_of
 from napari_blindsound.errors import BlindsoundError, OutputError, OutputExistsError
+from napari_blindsound.images.open import open_volume
+from napari_blindsound.inference.denoiser import Denoiser
 from napari_blindsound.inference.destination import deviation_place, output_errors
 from napari_blindsound.inference.reading import check_channels
 from napari_blindsound.inference.store import write
-from napari_blindsound.quality.estimate import estimated_gain
 from napari_blindsound.quality.preflight import glances
 from napari_blindsound.training.threads import each_fixed
 
@@ -37,16 +40,15 @@ if TYPE_CHECKING:
     from napari_blindsound.batch.config import BatchConfig
     from napari_blindsound.batch.finding import Found
     from napari_blindsound.batch.rows import State
+    from napari_blindsound.batch.shared import Group
+    from napari_blindsound.batch.truth import Nearness
     from napari_blindsound.images.volume import Volume
-    from napari_blindsound.inference.denoiser import Denoiser
     from napari_blindsound.inference.store import WriteEvent
     from napari_blindsound.inference.tiling import TileOperator
     from napari_blindsound.quality.preflight import Glance
     from napari_blindsound.training.events import Progress
 
 log = logging.getLogger(__name__)
-
-_JUDGED_SIDE = 256  # px of the middle plane that quality is estimated on
 
 
 def run_batch(
@@ -102,6 +104,7 @@ class _Row:
     started: float
     noise: Sequence[Glance] = ()
     quality: float | None = None
+    truth: Nearness | None = None
 
     def event(
         self,
@@ -122,6 +125,7 @@ class _Row:
             noise_text(self.noise),
             self.quality,
             path,
+            self.truth,
         )
 
     def training(self, progress: Progress) -> RowEvent:
@@ -141,43 +145,70 @@ class _Run:
         self.config.check_uncertainty()
         with output_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        report = Report(folder)
         results = self.config.results(self.images)
+        notes = Notes(folder, self.images, self._facts)
+        try:
+            for group in groups(self.images, self.config, results):
+                yield from self._group(group, results, notes)
+        finally:
+            notes.close()
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        config = self.config.model_dump(mode="json", exclude_none=True)
+        return {"command": self.command, "config": config}
+
+    def _group(
+        self, group: Group, results: Sequence[Path], notes: Notes
+    ) -> Iterator[RowEvent]:
+        """Rows that share a model, the making of which comes first."""
         failed: set[int] = set()
         shared = None
-        if self.config.model != "each":
-            told = shared_model(self.images, self.config, self.stop)
-            shared = yield from self._noted(told, report, failed)
+        if group.path is not None and not self.stop.is_set():
+            for event in self._learned(group, failed):
+                if isinstance(event, Denoiser):
+                    shared = self.config.applied(event)
+                else:
+                    yield notes.of(event)
             if shared is None:
                 return
-        for number, image in enumerate(self.images):
+        for number in group.rows:
             if self.stop.is_set():
                 return
             if number in failed:
                 continue
             row = _Row(number, results[number], time.monotonic())
-            for event in self._guarded(row, image, shared):
-                if event.is_final and event.state != "skipped":
-                    report.add(str(image.path), event, row.noise)
-                yield event
+            for event in self._guarded(row, self.images[number], shared):
+                yield notes.of(event, row.noise)
 
-    def _noted(
-        self,
-        events: Generator[RowEvent, None, Denoiser | None],
-        report: Report,
-        failed: set[int],
-    ) -> Generator[RowEvent, None, Denoiser | None]:
-        """Note the rows that fail before their turn, while the model is made."""
-        while True:
-            try:
-                event = next(events)
-            except StopIteration as end:
-                model: Denoiser | None = end.value
-                return None if model is None else self.config.applied(model)
-            if event.row is not None:
-                failed.add(event.row)
-                report.add(str(self.images[event.row].path), event)
-            yield event
+    def _learned(self, group: Group, failed: set[int]) -> Iterator[RowEvent | Denoiser]:
+        """Make the model of a group; last comes the model, unless there is none.
+
+        Rows that fail before their turn are noted. If the group is one folder of
+        several, all of them fail with their model, and the other folders do not.
+        """
+        images = [self.images[row] for row in group.rows]
+        told = shared_model(images, self.config, self.stop, group)
+        try:
+            while True:
+                event = next(told)
+                if event.row is not None:
+                    row = group.rows[event.row]
+                    event = replace(event, row=row)
+                    failed.add(row)
+                yield event
+        except StopIteration as end:
+            if end.value is not None:
+                yield end.value
+        except Exception as error:
+            if self.config.model != "folder":
+                raise
+            log.debug("no model for %s", group.title, exc_info=True)
+            said = sentence(error, f"the model for {group.title}")
+            yield RowEvent(None, "failed", message=said)
+            for row in group.rows:
+                if row not in failed:
+                    yield RowEvent(row, "failed", message=said)
 
     def _guarded(
         self, row: _Row, image: Found, shared: Denoiser | None
@@ -215,8 +246,19 @@ class _Run:
         if denoiser is not None:
             check_channels(denoiser, volume)
             self.config.check_uncertainty(denoiser)
-            row.quality = _quality(denoiser, volume)
-            yield from self._denoised(row, volume, denoiser, stamp)
+            row.quality = estimated(denoiser, volume)
+            for event in self._denoised(row, volume, denoiser, stamp):
+                if event.state == "done":
+                    self._compare(row, image, volume)
+                    event = replace(event, truth=row.truth)
+                yield event
+
+    def _compare(self, row: _Row, image: Found, volume: Volume) -> None:
+        """Compare the result with the ground truth, where that lies beside."""
+        truth = truth_of(image)
+        if truth is not None:
+            result = open_volume(row.result)
+            row.truth = nearness(volume, result, truth, self.stop)
 
     def _is_made(self, result: Path, stamp: str) -> bool:
         """Whether a result needs no making.
@@ -313,20 +355,3 @@ class _Run:
                     raise
             else:
                 return
-
-
-def _quality(denoiser: Denoiser, volume: Volume) -> float | None:
-    """Decibels that denoising gains in the middle of the image, if they can be told."""
-    region = list(volume.plane(volume.n_planes // 2))
-    for name in "YX":
-        axis = volume.axes.index(name)
-        size = volume.shape[axis]
-        side = min(size, _JUDGED_SIDE)
-        start = (size - side) // 2
-        region[axis] = slice(start, start + side)
-    try:
-        pixels = volume.axes.as_planes(volume.read(tuple(region)))[0]
-        gain = estimated_gain(denoiser, pixels)
-    except BlindsoundError:  # told when it is denoised
-        return None
-    return gain if math.isfinite(gain) else None

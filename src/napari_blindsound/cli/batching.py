@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from cyclopts import Parameter
 
 from napari_blindsound.batch import RowEvent, find_images, run_batch
 from napari_blindsound.batch.config import BatchConfig
+from napari_blindsound.batch.recipe import write_batch
 from napari_blindsound.cli import messages
 from napari_blindsound.cli.interruption import stoppable
 from napari_blindsound.cli.messages import table
@@ -23,11 +25,13 @@ from napari_blindsound.cli.options import (
     IMAGE,
     MODEL_FILE,
     OUTPUT,
+    RECIPE_FILE,
     RESULT,
     Console,
     ImageOptions,
     ResultOptions,
 )
+from napari_blindsound.cli.places import check_recipe
 from napari_blindsound.cli.progress import Meter
 from napari_blindsound.cli.settings import TailoredOptions
 from napari_blindsound.errors import ImageNotFoundError, RecipeError
@@ -51,6 +55,8 @@ def batch(
     output: Annotated[Path, OUTPUT],
     model: Annotated[Path | None, MODEL_FILE] = None,
     each: Annotated[bool, _EACH] = False,
+    each_folder: Annotated[bool, _EACH] = False,
+    save_recipe: Annotated[Path | None, RECIPE_FILE] = None,
     format: Annotated[Literal[".ome.zarr", ".ome.tif"], _FORMAT] = ".ome.zarr",
     image: ImageOptions = IMAGE,
     result: ResultOptions = RESULT,
@@ -59,35 +65,76 @@ def batch(
 ) -> int:
     """Denoise many images, one after the other; a failed one does not stop the rest.
 
-    One model is trained for all of them, or one for each (--each), or a model file is
-    applied (--model). Run again, it goes on: results that are there, made by the same
-    model or settings from the same files, are left alone. Ctrl-C ends it within a
-    second. The table batch.csv in the output folder says how each image ended.
+    One model is trained for all of them, one for each folder (--each-folder) or for
+    each image (--each), or a model file is applied (--model). Run again, it goes on:
+    results that are there, made by the same model or settings from the same files, are
+    left alone. Ctrl-C ends it within a second. The table batch.csv in the output
+    folder, and batch.json for programs, say how each image ended: its noise, what was
+    gained by estimate and, where ground truth lies beside (as in gt/cells.tif, or
+    cells_gt.tif, or in the FMDD data set), PSNR and SSIM.
 
     Parameters
     ----------
     images
-        Files, and folders, which are looked into: TIFF stacks are an image each,
-        single planes the frames of one. A folder of the FMDD data set is one image.
+        Files, patterns such as "day*/*.tif", and folders, which are looked into: TIFF
+        stacks are an image each, single planes the frames of one. A folder of the FMDD
+        data set is one image.
     output
         Folder of the results; those of a folder keep its structure.
     model
         Apply this model (.blindsound) instead of training one.
     each
         Train a model for each image, and keep it beside the result.
+    each_folder
+        Train a model for each folder, and keep it among the results of that folder.
+    save_recipe
+        Write what is done to this file (.toml), for repeat.
     format
         Of the results.
     image, result, training, console
         Options.
     """
-    config = _config(output, model, each=each, options=(image, result, training))
+    kind = _model(model, each=each, each_folder=each_folder)
+    config = _config(output, kind, options=(image, result, training))
     config = config.model_copy(update={"format": format})
+    check_recipe(save_recipe, overwrite=config.overwrite)
+    return batch_job(images, config, console, save_recipe=save_recipe)
+
+
+def batch_job(
+    images: Sequence[str],
+    config: BatchConfig,
+    console: Console,
+    *,
+    save_recipe: Path | None = None,
+) -> int:
+    """Do a batch.
+
+    Parameters
+    ----------
+    images : sequence of str
+        Files, folders and patterns.
+    config : BatchConfig
+        What to do with each.
+    console : Console
+        How to show it.
+    save_recipe : Path, optional
+        Where it is written to.
+
+    Returns
+    -------
+    int
+        Exit code.
+    """
+    output = config.output
     found = find_images(images)
     if not found:
         msg = f"no image was found in {', '.join(images)}; check the paths"
         raise ImageNotFoundError(msg)
     lines = _Lines(found, console)
     command = shell_line(["blindsound", *sys.argv[1:]])
+    if save_recipe is not None:
+        write_batch(save_recipe, images, config, command)
     with stoppable("batch; the next run goes on from here") as stop:
         for event in run_batch(found, config, stop=stop, command=command):
             lines.show(event)
@@ -102,25 +149,33 @@ def batch(
     return FAILED if any(e.state == "failed" for e in ended.values()) else DONE
 
 
+def _model(
+    model: Path | None, *, each: bool, each_folder: bool
+) -> Literal["one", "folder", "each"] | Path:
+    if (model is not None) + each + each_folder > 1:
+        msg = (
+            "give --model FILE to apply a model, --each to train one for each image, or "
+            "--each-folder to train one for each folder"
+        )
+        raise RecipeError(msg)
+    if model is not None:
+        return model.absolute()
+    return "each" if each else "folder" if each_folder else "one"
+
+
 def _config(
     output: Path,
-    model: Path | None,
+    model: Literal["one", "folder", "each"] | Path,
     *,
-    each: bool,
     options: tuple[ImageOptions, ResultOptions, TailoredOptions],
 ) -> BatchConfig:
     image, result, training = options
-    if model is not None and each:
-        msg = (
-            "give --model FILE to apply a model, or --each to train one for each image"
-        )
-        raise RecipeError(msg)
     if training.checkpoint is not None:
         msg = "a batch keeps checkpoints of its own, beside its models: leave yours out"
         raise RecipeError(msg)
     return BatchConfig(
         output=output.absolute(),
-        model=model or ("each" if each else "one"),
+        model=model,
         recipe=training.recipe(),
         dtype=result.dtype,
         overwrite=result.overwrite,
@@ -169,7 +224,7 @@ class _Lines:
 
     def _title(self, event: RowEvent) -> str:
         if event.row is None:
-            return "model for all"
+            return event.message.partition(",")[0].removeprefix("the ")
         return f"{event.row + 1} of {len(self._found)}: {self._found[event.row].name}"
 
 
@@ -216,6 +271,8 @@ def _data(ended: Mapping[int, RowEvent], found: Sequence[Found]) -> dict[str, An
                 "state": event.state,
                 "seconds": round(event.seconds, 3),
                 "noise": event.noise,
+                "estimated_gain_db": event.quality,
+                "truth": event.truth and asdict(event.truth),
                 "message": event.message,
                 "result": str(event.path) if event.path else None,
             }

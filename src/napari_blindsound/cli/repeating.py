@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+from napari_blindsound.batch.recipe import read_batch
 from napari_blindsound.cli.applying import denoise_job
+from napari_blindsound.cli.batching import batch_job
 from napari_blindsound.cli.learning import run_job, train_job
 from napari_blindsound.cli.options import (
     CONSOLE,
@@ -14,8 +16,12 @@ from napari_blindsound.cli.options import (
     RESUME,
     Console,
 )
+from napari_blindsound.cli.processes import PROCESSES, ProcessOptions
 from napari_blindsound.errors import RecipeError
 from napari_blindsound.job import Job
+
+if TYPE_CHECKING:
+    from napari_blindsound.batch.config import BatchConfig
 
 
 def repeat(
@@ -24,12 +30,14 @@ def repeat(
     *,
     output: Annotated[Path | None, OUTPUT] = None,
     overwrite: Annotated[bool, OVERWRITE] = False,
-    resume: Annotated[bool, RESUME] = False,
+    resume: Annotated[bool, RESUME] = True,
+    processes: ProcessOptions = PROCESSES,
     console: Console = CONSOLE,
 ) -> int:
     """Do again what a recipe file says, with the same result.
 
-    The docks write such files, and so do run and train with --save-recipe. On the same
+    The docks write such files, and so do run, train, denoise and batch with
+    --save-recipe. On the same
     machine, with the same versions, the pixels are the same to the bit; a training by
     seconds, not by steps, comes out a little different each time.
 
@@ -43,10 +51,13 @@ def repeat(
     overwrite
         Replace what lies at the places of the results.
     resume
-        Continue a result that was left unfinished, in place of starting anew.
-    console
+        Continue a result that was left unfinished, as is done anyway, or start it anew.
+    processes, console
         Options.
     """
+    found = read_batch(recipe)
+    if found is not None:
+        return _batch(*found, console, output=output, overwrite=overwrite)
     job = Job.load(recipe)
     job = job.changed(overwrite=job.overwrite or overwrite)
     if job.command == "train":
@@ -57,4 +68,18 @@ def repeat(
         msg = f"{recipe} names no place for the result; give one with -o"
         raise RecipeError(msg)
     do = denoise_job if job.model_in else run_job
-    return do(job, console, resume=resume)
+    return do(job, console, resume=resume, processes=processes)
+
+
+def _batch(
+    inputs: list[str],
+    config: BatchConfig,
+    console: Console,
+    *,
+    output: Path | None,
+    overwrite: bool,
+) -> int:
+    changes: dict[str, object] = {"overwrite": config.overwrite or overwrite}
+    if output is not None:
+        changes["output"] = output.absolute()
+    return batch_job(inputs, config.model_copy(update=changes), console)

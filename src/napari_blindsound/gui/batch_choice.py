@@ -21,8 +21,9 @@ class Choice:
 
     Parameters
     ----------
-    model : {"one", "each", "file"}
-        Train one for all, one for each, or take that of `model_file`.
+    model : {"one", "folder", "each", "file"}
+        Train one for all, one for each folder, one for each image, or take that of
+        `model_file`.
     model_file, output : str
         Paths, as they were typed; empty while not known.
     format : {".ome.zarr", ".ome.tif"}
@@ -42,7 +43,7 @@ class Choice:
     threads : int or None
     """
 
-    model: Literal["one", "each", "file"] = "one"
+    model: Literal["one", "folder", "each", "file"] = "one"
     model_file: str = ""
     output: str = ""
     format: Literal[".ome.zarr", ".ome.tif"] = ".ome.zarr"
@@ -122,7 +123,9 @@ class Choice:
         if self.model == "file":
             words += option("model", str(_path(self.model_file)))
         else:
-            words += option("each", True if self.model == "each" else None)
+            words += {"each": ["--each"], "folder": ["--each-folder"]}.get(
+                self.model, []
+            )
             words += option("method", self.method) + option("preset", self.preset)
             words += option("channels", "joint" if self.channels == "joint" else None)
             words += option("steps", self.steps) + option("seconds", self.seconds)

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 _MODELS = {
     "one": "train one for all",
-    "each": "train one for each",
+    "folder": "train one for each folder",
+    "each": "train one for each image",
     "file": "from a file",
 }
 _FORMATS = {".ome.zarr": "OME-Zarr", ".ome.tif": "OME-TIFF"}
@@ -121,8 +122,8 @@ class BatchPanel(QWidget):
         self.output.setPlaceholderText("folder of the results")
         self.output.setAccessibleName("folder of the results")
         self.output.setToolTip(
-            "Folder of the results, of the models, and of batch.csv, which says how "
-            "each file ended. What is in it already is not made again"
+            "Folder of the results, of the models, and of batch.csv and batch.json, "
+            "which say how each file ended. What is in it already is not made again"
         )
         browse = _browse("Choose the folder of the results", self._choose_output)
         self._form.addRow("results", _row(self.output, browse))

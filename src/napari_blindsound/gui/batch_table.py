@@ -1,4 +1,4 @@
-"""The rows of a batch as a table: file, state, noise, quality, time, message."""
+"""The rows of a batch as a table: the columns of its report that people look at."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DISPLAY = Qt.ItemDataRole.DisplayRole
 _TIP = Qt.ItemDataRole.ToolTipRole
 _FRACTION = Qt.ItemDataRole.UserRole
 _NO_INDEX = QModelIndex()
-_FILE, _STATE, _NOISE, _QUALITY, _TIME, _MESSAGE = range(6)
+_FILE, _STATE = range(2)
 _COLUMNS = {
     "file": ("What is denoised; (12 frames) are the files of one stack", 118),
     "state": ("What is being done, and how far it is", 86),
@@ -37,9 +37,16 @@ _COLUMNS = {
         "image (Stein's unbiased risk estimate) in the middle of the image",
         58,
     ),
+    "PSNR": (
+        "Peak signal-to-noise ratio of the result against the ground truth that lies "
+        "beside the file (gt/cells.tif, cells_gt.tif, FMDD), in decibels",
+        60,
+    ),
+    "SSIM": ("Structural similarity of the result to that ground truth", 52),
     "time": ("Spent on the file so far", 56),
     "message": ("Why a file failed and what to do, or what there is to know", 160),
 }
+_PSNR, _SSIM = list(_COLUMNS).index("PSNR"), list(_COLUMNS).index("SSIM")
 _SHARE = 90  # of 255: the bar shows through what is written on it
 
 
@@ -211,7 +218,10 @@ def _texts(row: Row) -> tuple[str, ...]:
         state = f"{state} {event.fraction:.0%}"
     quality = f"{event.quality:+.1f} dB" if event.quality is not None else ""
     seconds = duration(event.seconds) if event.seconds else ""
-    return row.image.title, state, event.noise, quality, seconds, event.message
+    psnr = f"{event.truth.psnr:.2f} dB" if event.truth else ""
+    ssim = f"{event.truth.ssim:.4f}" if event.truth else ""
+    known = (event.noise, quality, psnr, ssim)
+    return row.image.title, state, *known, seconds, event.message
 
 
 def _tip(row: Row, column: int) -> str:
@@ -221,4 +231,9 @@ def _tip(row: Row, column: int) -> str:
         return f"{duration(row.event.seconds_left)} left"
     if column == _STATE:
         return row.event.message
+    truth = row.event.truth
+    if column == _PSNR and truth is not None:
+        return f"{truth.psnr_noisy:.2f} dB before, {truth.planes} planes compared"
+    if column == _SSIM and truth is not None:
+        return f"{truth.ssim_noisy:.4f} before, {truth.planes} planes compared"
     return _texts(row)[column]
