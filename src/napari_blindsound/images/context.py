@@ -115,7 +115,8 @@ class Context:
         places = self.places(volume, region) - grown[at].start
         if len(places) == block.shape[at] and (np.diff(places) == 1).all():
             return block
-        return block.take(places, axis=at)
+        taken: Pixels = block.take(places, axis=at)
+        return taken
 
     def places(self, volume: Volume, region: Region) -> npt.NDArray[np.intp]:
         """Positions along the axis of a region's planes and of those around them."""
