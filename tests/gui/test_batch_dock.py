@@ -127,9 +127,12 @@ def test_a_result_opens_lazily_on_a_double_click(dock, qtbot, recordings):
 def test_the_command_line_does_the_same(dock, qtbot, recordings, tmp_path):
     dropped(dock, qtbot, recordings, count=3)
     dock.use_recipe(QUICK)
-    dock.panel.model.setCurrentIndex(1)
-    dock.panel.model.activated.emit(1)
-    line = dock.bar.command.text()
+    for kind in ("folder", "each"):
+        dock.panel.model.setCurrentIndex(dock.panel.model.findData(kind))
+        dock.panel.model.activated.emit(dock.panel.model.currentIndex())
+        end = {"folder": "-folder", "each": ""}[kind]
+        line = dock.bar.command.text()
+        assert f"--each{end} --method" in line
     assert line.startswith(f"blindsound batch {recordings} --output ")
     assert "--each --method blind2unblind --preset fast --steps 12 --width 4" in line
     dock.bar.copy.click()

@@ -154,8 +154,8 @@ def _model(
 ) -> Literal["one", "folder", "each"] | Path:
     if (model is not None) + each + each_folder > 1:
         msg = (
-            "give --model FILE to apply a model, --each to train one for each image, or "
-            "--each-folder to train one for each folder"
+            "give --model FILE to apply a model, --each to train one for each image, "
+            "or --each-folder to train one for each folder"
         )
         raise RecipeError(msg)
     if model is not None:

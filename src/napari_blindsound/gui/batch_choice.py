@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from napari_blindsound.batch import BatchConfig
     from napari_blindsound.recipe import Recipe
 
+_KINDS = {"each": ["--each"], "folder": ["--each-folder"]}
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -123,9 +125,7 @@ class Choice:
         if self.model == "file":
             words += option("model", str(_path(self.model_file)))
         else:
-            words += {"each": ["--each"], "folder": ["--each-folder"]}.get(
-                self.model, []
-            )
+            words += _KINDS.get(self.model, [])
             words += option("method", self.method) + option("preset", self.preset)
             words += option("channels", "joint" if self.channels == "joint" else None)
             words += option("steps", self.steps) + option("seconds", self.seconds)
