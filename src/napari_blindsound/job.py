@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from napari_blindsound.images.volume import Volume
+    from napari_blindsound.inference.cluster import Workers
     from napari_blindsound.inference.denoiser import Denoiser
+    from napari_blindsound.inference.parts import Part
     from napari_blindsound.inference.store import WriteEvent
     from napari_blindsound.inference.tiling import TileOperator
 
@@ -209,7 +211,9 @@ class Job(BaseModel):
         place: Path | str | None = None,
         *,
         stop: threading.Event | None = None,
-        resume: bool = False,
+        resume: bool = True,
+        scheduler: Workers | str | None = None,
+        part: Part | None = None,
     ) -> Iterator[WriteEvent]:
         """Denoise one image to disk.
 
@@ -224,7 +228,12 @@ class Job(BaseModel):
         stop : threading.Event, optional
             Set it to end the work.
         resume : bool
-            Continue a result that was left unfinished.
+            Continue a result that was left unfinished, or start it anew.
+        scheduler : Workers or str, optional
+            Processes that do the work, as of `store.write`. They are no part of the
+            job, as the result is the same.
+        part : Part, optional
+            Do this part only, as of `store.write`.
 
         Yields
         ------
@@ -238,7 +247,9 @@ class Job(BaseModel):
         """
         model = self.estimated(denoiser).with_output(turns=self.turns or None)
         config = WriteConfig(dtype=self.dtype, overwrite=self.overwrite, resume=resume)
-        return self._write(model, volume, self.place(place), config, stop)
+        return self._write(
+            model, volume, self.place(place), config, stop, scheduler, part
+        )
 
     def write_deviation(
         self,
@@ -247,7 +258,9 @@ class Job(BaseModel):
         place: Path | str | None = None,
         *,
         stop: threading.Event | None = None,
-        resume: bool = False,
+        resume: bool = True,
+        scheduler: Workers | str | None = None,
+        part: Part | None = None,
     ) -> Iterator[WriteEvent]:
         """Write the standard deviation of one result beside it, always as float32.
 
@@ -260,7 +273,7 @@ class Job(BaseModel):
         target = deviation_place(self.place(place))
         deviation = model.deviation()
         assert deviation is not None
-        return self._write(deviation, volume, target, config, stop)
+        return self._write(deviation, volume, target, config, stop, scheduler, part)
 
     def place(self, chosen: Path | str | None = None) -> Path:
         """Where a result goes.
@@ -288,9 +301,19 @@ class Job(BaseModel):
         target: Path,
         config: WriteConfig,
         stop: threading.Event | None,
+        scheduler: Workers | str | None,
+        part: Part | None,
     ) -> Iterator[WriteEvent]:
-        facts = {"command": self.command_line()}
-        events = write(operator, volume, target, config, stop=stop, provenance=facts)
+        events = write(
+            operator,
+            volume,
+            target,
+            config,
+            stop=stop,
+            provenance={"command": self.command_line()},
+            scheduler=scheduler,
+            part=part,
+        )
         return each_fixed(events, self.recipe.train.threads)
 
     def settled(self, denoiser: Denoiser) -> Job:

@@ -119,7 +119,7 @@ def test_resume_goes_on_with_a_deviation_that_was_stopped(cli, tmp_path, sure):
     assert cli(*words, "-q").code == 0
     stamp = (place / "zarr.json").stat().st_mtime_ns
     leave_half(load(sure, "cpu").deviation(), source, deviation_place(place))
-    assert cli(*words, "--uncertainty").code == 1
+    assert cli(*words, "--uncertainty", "--restart").code == 1
     said = cli(*words, "--uncertainty", "--resume", "--json")
     assert said.code == 0, said.err
     told = json.loads(said.out)

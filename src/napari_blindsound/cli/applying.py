@@ -25,6 +25,7 @@ from napari_blindsound.cli.options import (
     ResultOptions,
 )
 from napari_blindsound.cli.places import check_recipe, result_places
+from napari_blindsound.cli.processes import PROCESSES, ProcessOptions
 from napari_blindsound.cli.progress import Meter
 from napari_blindsound.inference.deviation import meaning
 from napari_blindsound.inference.reading import check_channels
@@ -63,10 +64,11 @@ def denoise(
     model: Annotated[Path, MODEL_FILE],
     output: Annotated[Path, OUTPUT],
     save_recipe: Annotated[Path | None, RECIPE_FILE] = None,
-    resume: Annotated[bool, RESUME] = False,
+    resume: Annotated[bool, RESUME] = True,
     image: ImagesOptions = IMAGES,
     result: ResultOptions = RESULT,
     applied: ModelOptions = MODEL,
+    processes: ProcessOptions = PROCESSES,
     console: Console = CONSOLE,
 ) -> int:
     """Apply a model to images of any size.
@@ -86,20 +88,23 @@ def denoise(
     save_recipe
         Write what was done to this file (.toml), for repeat.
     resume
-        Continue a result that was left unfinished, in place of starting anew.
-    image, result, applied, console
+        Continue a result that was left unfinished, as is done anyway, or start it anew.
+    image, result, applied, processes, console
         Options.
     """
     job = jobs.of_denoise(images, model, output, image, result, applied)
-    return denoise_job(job, console, resume=resume, save_recipe=save_recipe)
+    return denoise_job(
+        job, console, resume=resume, save_recipe=save_recipe, processes=processes
+    )
 
 
 def denoise_job(
     job: Job,
     console: Console,
     *,
-    resume: bool = False,
+    resume: bool = True,
     save_recipe: Path | None = None,
+    processes: ProcessOptions = PROCESSES,
 ) -> int:
     """Do a job that applies a model.
 
@@ -113,14 +118,16 @@ def denoise_job(
         Continue what was left unfinished.
     save_recipe : Path, optional
         Where the job is written to, as it was done.
+    processes : ProcessOptions
+        Who does it.
 
     Returns
     -------
     int
         Exit code.
     """
-    volumes = job.volumes()
-    places = result_places(volumes, job, resume=resume)
+    job, volumes = processes.settled(job), job.volumes()
+    places = result_places(volumes, job, resume=resume, part=processes.part)
     check_recipe(save_recipe, overwrite=job.overwrite)
     assert job.model_in is not None
     denoiser = load(job.model_in, job.recipe.train.device)
@@ -130,7 +137,9 @@ def denoise_job(
     denoiser, job = job.estimated(denoiser), job.settled(denoiser)
     if save_recipe is not None:
         job.save(save_recipe)
-    written = apply(job, denoiser, volumes, places, console, resume=resume)
+    written = apply(
+        job, denoiser, volumes, places, console, resume=resume, processes=processes
+    )
     data = {"command": "denoise", "model": job.model_in, **as_data(written)}
     data["repeat"] = job.command_line()
     console.report(as_lines(written), data)
@@ -144,9 +153,26 @@ def apply(
     places: Sequence[Path],
     console: Console,
     *,
-    resume: bool = False,
+    resume: bool = True,
+    processes: ProcessOptions = PROCESSES,
+    threads: int | None = None,
 ) -> list[Written]:
     """Denoise images to disk, until done or interrupted.
+
+    Parameters
+    ----------
+    job, denoiser
+        What is done, with which model.
+    volumes, places
+        Images and where their results go.
+    console : Console
+        How to show it.
+    resume : bool
+        Continue what was left unfinished.
+    processes : ProcessOptions
+        Who does it.
+    threads : int, optional
+        Of each of several processes, in place of the job's.
 
     Returns
     -------
@@ -154,7 +180,11 @@ def apply(
         What became of each result begun.
     """
     last: list[Written] = []
-    with stoppable("denoising; --resume continues it") as stop:
+    threads = threads or job.recipe.train.threads
+    with (
+        stoppable("denoising; the same command continues it") as stop,
+        processes.started(threads, console) as workers,
+    ):
         for volume, place in zip(volumes, places, strict=True):
             name = "" if len(volumes) == 1 else f" {volume.name}"
             works = {"denoising": job.write}
@@ -163,10 +193,18 @@ def apply(
                 if resume and awaits_deviation(place):
                     del works["denoising"]
             for title, work in works.items():
-                events = work(denoiser, volume, place, stop=stop, resume=resume)
+                events = work(
+                    denoiser,
+                    volume,
+                    place,
+                    stop=stop,
+                    resume=resume,
+                    scheduler=workers,
+                    part=processes.part,
+                )
                 with Meter(f"{title}{name}", quiet=console.quiet) as meter:
                     for event in events:
-                        meter.show(event.done / event.total, _note(event))
+                        meter.show(event.done / max(1, event.total), _note(event))
                 is_result = title == "denoising"
                 last.append(Written(event, "" if is_result else meaning(denoiser)))
                 if event.stopped:
@@ -177,8 +215,9 @@ def apply(
 def as_data(written: Sequence[Written]) -> dict[str, Any]:
     """Results of :func:`apply` as plain data."""
     done = [one for one in written if one.event.path is not None]
+    ended = "done" if len(done) == len(written) else "part"
     data: dict[str, Any] = {
-        "ended": "stopped" if written[-1].stopped else "done",
+        "ended": "stopped" if written[-1].stopped else ended,
         "outputs": [
             {
                 **_data(one.event),
@@ -212,17 +251,16 @@ def as_lines(written: Sequence[Written]) -> list[str]:
     for one in written:
         event = one.event
         if event.path is None:
-            lines.append("interrupted; give the command again with --resume")
+            again = "interrupted; the same command goes on from here"
+            lines.append(again if event.stopped else event.message)
             continue
         if one.deviation:
             mean = "" if event.mean_out is None else f"{event.mean_out:.3g} counts"
             found = {"mean": mean, "meaning": one.deviation}
             lines += [f"standard deviation {event.path}", *table(found)]
             continue
-        rate = event.total / max(event.seconds, 1e-9) / 1e6
         lines.append(f"denoised {event.path}")
-        pace = f"{rate:.2g} million pixels a second"
-        rows = {"time": f"{duration(event.seconds)}, {pace}"}
+        rows = {"time": ", ".join([duration(event.seconds), *_pace(event)])}
         if event.mean_in is not None and event.mean_out is not None:
             means = f"{event.mean_in:.4g} noisy, {event.mean_out:.4g} denoised"
             rows["mean"] = f"{means} (counts)"
@@ -237,9 +275,17 @@ def as_lines(written: Sequence[Written]) -> list[str]:
     return lines
 
 
+def _pace(event: WriteEvent) -> list[str]:
+    """How fast it goes, if that is known."""
+    if event.pixels_per_second is None:
+        return []
+    return [f"{event.pixels_per_second / 1e6:.2g} million pixels a second"]
+
+
 def _note(event: WriteEvent) -> str:
     if event.seconds_left is None:
         return event.message
     if event.done < event.total:
-        return f"{duration(event.seconds_left)} left"
+        left = f"{duration(event.seconds_left)} left"
+        return ", ".join([left, *_pace(event)])
     return f"{duration(event.seconds)}, {event.message}"

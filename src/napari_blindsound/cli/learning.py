@@ -28,6 +28,7 @@ from napari_blindsound.cli.options import (
     PartOptions,
     ResultOptions,
 )
+from napari_blindsound.cli.processes import PROCESSES, ProcessOptions
 from napari_blindsound.cli.settings import TailoredOptions
 from napari_blindsound.errors import BlindsoundError, OutputError
 
@@ -81,11 +82,12 @@ def run(
     output: Annotated[Path, OUTPUT],
     model: Annotated[Path | None, MODEL_FILE] = None,
     save_recipe: Annotated[Path | None, RECIPE_FILE] = None,
-    resume: Annotated[bool, RESUME] = False,
+    resume: Annotated[bool, RESUME] = True,
     image: ImagesOptions = IMAGES,
     result: ResultOptions = RESULT,
     training: TailoredOptions = TRAINING,
     part: PartOptions = PART,
+    processes: ProcessOptions = PROCESSES,
     console: Console = CONSOLE,
 ) -> int:
     """Train on an image and denoise it, in one go.
@@ -93,7 +95,7 @@ def run(
     The same as train, then denoise, for people with one image or with several alike.
     The result has the axes, scale and units of the image, in counts. Ctrl-C during
     training saves the model learned so far beside the result's place; what it leaves
-    unfinished during denoising, --resume continues.
+    unfinished during denoising, the same command continues.
 
     Parameters
     ----------
@@ -107,9 +109,9 @@ def run(
     save_recipe
         Write what was done to this file (.toml), for repeat.
     resume
-        Continue a result that was left unfinished, in place of starting anew; the
-        training is done again, and must be by steps.
-    image, result, training, part, console
+        Continue a result that was left unfinished, as is done anyway, or start it anew;
+        to continue, the training is done again, and must be by steps.
+    image, result, training, part, processes, console
         Options.
     """
     job = jobs.of_run(images, output, model, image, result, part, training)
@@ -119,6 +121,7 @@ def run(
         checkpoint=training.checkpoint,
         save_recipe=save_recipe,
         resume=resume,
+        processes=processes,
     )
 
 
@@ -152,13 +155,17 @@ def run_job(
     *,
     checkpoint: Path | None = None,
     save_recipe: Path | None = None,
-    resume: bool = False,
+    resume: bool = True,
+    processes: ProcessOptions = PROCESSES,
 ) -> int:
     """Do a job that trains a model and applies it, and return the exit code."""
+    processes.check_alone()
     job.check_uncertainty()
     volumes = job.volumes()
     parts = job.training_volumes(volumes)
     where = places.result_places(volumes, job, resume=resume)
+    if resume and job.recipe.train.seconds is not None:
+        places.check_nothing_begun(where)
     model = Path(job.model_out) if job.model_out else None
     if model:
         places.check_file(model, "the model", overwrite=job.overwrite)
@@ -167,6 +174,7 @@ def run_job(
     saved = learned.save(model) if model else None
     data = {"command": "run", **learned.as_data()}
     try:
+        threads = processes.settled(job).recipe.train.threads
         job = learned.settled(job, save_recipe)
         data["repeat"] = job.command_line()
         if learned.stopped:
@@ -174,7 +182,16 @@ def run_job(
             data |= {"model": _path(saved), "outputs": []}
             console.report(learned.as_lines(saved), data)
             return INTERRUPTED
-        written = apply(job, learned.denoiser, volumes, where, console, resume=resume)
+        written = apply(
+            job,
+            learned.denoiser,
+            volumes,
+            where,
+            console,
+            resume=resume,
+            processes=processes,
+            threads=threads,
+        )
     except (BlindsoundError, OSError):
         if saved is None:
             rescue(learned, console, _beside(job))

@@ -34,7 +34,7 @@ OVERWRITE = Parameter(negative="", show_default=False, group=FILES)
 OUTPUT = Parameter(name=["--output", "-o"], group=FILES)
 MODEL_FILE = Parameter(name=["--model", "-m"], group=FILES)
 RECIPE_FILE = Parameter(group=FILES)
-RESUME = Parameter(negative="", show_default=False, group=_RESULT)
+RESUME = Parameter(negative="--restart", show_default=False, group=_RESULT)
 
 
 @Parameter(name="*", group=_IMAGE)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from napari_blindsound.errors import OutputError, OutputExistsError
 from napari_blindsound.inference.denoiser import SUFFIX
 from napari_blindsound.inference.destination import Destination, deviation_place
-from napari_blindsound.inference.resume import awaits_deviation
+from napari_blindsound.inference.resume import awaits_deviation, resumable
 from napari_blindsound.recipe_file import SUFFIXES
 from napari_blindsound.wording import file_name
 
@@ -17,13 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_blindsound.images.volume import Volume
+    from napari_blindsound.inference.parts import Part
     from napari_blindsound.job import Job
 
 _IMAGES = (".zarr", ".tif", ".tiff")
 
 
 def result_places(
-    volumes: Sequence[Volume], job: Job, *, resume: bool = False
+    volumes: Sequence[Volume],
+    job: Job,
+    *,
+    resume: bool = True,
+    part: Part | None = None,
 ) -> list[Path]:
     """Decide on a path for each image's result, and check it.
 
@@ -50,9 +55,26 @@ def result_places(
     for _, place, _ in written:
         for volume in volumes:
             destination = Destination(place, overwrite=job.overwrite)
-            destination.check(volume, needed=needed)
+            destination.check(volume, needed=needed, part=part)
         _check_writable(place)
     return places
+
+
+def check_nothing_begun(places: Sequence[Path]) -> None:
+    """Refuse to train where what is left of a result needs the model it began with.
+
+    Raises
+    ------
+    OutputError
+        With what to do; a training by seconds gives another model each time.
+    """
+    for place in places:
+        if resumable(place) is not None:
+            msg = (
+                f"{place} was begun with another model: go on with that one "
+                "(blindsound denoise -m MODEL), or ask to start it anew"
+            )
+            raise OutputError(msg)
 
 
 def check_file(

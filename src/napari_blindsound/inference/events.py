@@ -37,6 +37,8 @@ class WriteEvent:
         Means of the noisy and the written pixels so far.
     stopped : bool
         The work ended early; what is finished is kept to be continued.
+    pixels_per_second : float or None
+        Since the work was begun or continued.
     """
 
     done: int
@@ -49,6 +51,7 @@ class WriteEvent:
     mean_in: float | None = None
     mean_out: float | None = None
     stopped: bool = False
+    pixels_per_second: float | None = None
 
 
 @dataclass
@@ -97,4 +100,5 @@ class Progress:
             clipped=tally.clipped,
             mean_in=tally.mean_in,
             mean_out=tally.mean_out,
+            pixels_per_second=new / seconds if new and seconds else None,
         )
