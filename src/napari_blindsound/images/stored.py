@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from zarr import Array
+from zarr.core.sync import sync
 
 from napari_blindsound.images.array import SlicedArray, is_dask
 from napari_blindsound.images.tiff_pixels import RawBlock, TiffArray
@@ -46,6 +48,39 @@ def chunk_edges(array: ArrayLike) -> tuple[Edges, ...] | None:
         return None
     pairs = zip(array.shape, chunks, strict=True)
     return tuple(np.r_[0 : size : max(1, step), size] for size, step in pairs)
+
+
+def missing_chunk(array: ArrayLike, position: tuple[int, ...]) -> str | None:
+    """Name of the chunk that a pixel lies in, if it is not there.
+
+    zarr reads such a chunk as one value; what is wrong with a copy that was cut off is
+    right for an image that was saved without its empty chunks.
+
+    Parameters
+    ----------
+    array : ArrayLike
+        Of any kind.
+    position : tuple of int
+        Of the pixel.
+
+    Returns
+    -------
+    str or None
+        None where the chunk is there, or `array` is not stored by zarr.
+    """
+    if isinstance(array, SlicedArray):
+        given = iter(position)
+        inside = [
+            part.start + next(given) if isinstance(part, slice) else part
+            for part in array._index
+        ]
+        return missing_chunk(array._source, tuple(inside))
+    if not isinstance(array, Array):
+        return None
+    files = array.shards or array.chunks
+    numbers = tuple(at // step for at, step in zip(position, files, strict=True))
+    place = array.store_path / array.metadata.encode_chunk_key(numbers)
+    return None if sync(place.exists()) else str(place).removeprefix("file://")
 
 
 def _sliced_edges(array: SlicedArray) -> tuple[Edges, ...] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 READ_AHEAD = 2  # shards
 FETCHERS = 4  # threads that decode for the one that reads
+BESIDE = 3  # threads that prepare shards for a device, and restore their results
 WRITERS = 2  # threads, and shards that wait for them
 
 
@@ -61,13 +62,31 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True)
+class _Piece:
+    """A shard that was read: its number and region, its source and the sum of that."""
+
+    number: int
+    region: Region
+    padded: Padded
+    noisy: float
+
+    @property
+    def size(self) -> int:
+        return pixels_of(self.region)
+
+
+_Result = tuple[_Piece, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """One image on its way to one output.
 
     Parameters
     ----------
     denoiser : TileOperator
-        The denoiser; called as `Tiler` does.
+        The denoiser; called in the thread that takes the steps, and there only, unless
+        it has a ``device`` other than the processor: then in a few threads at once.
     volume : Volume
         The noisy image.
     sink : Sink
@@ -105,8 +124,6 @@ class Pipeline:
         OutputError
             If writing fails.
         """
-        tiler = Tiler(self.denoiser)
-        behind: deque[Future[None]] = deque()
         plan = Plan(self.sink.shards, self.volume, self.denoiser, self._left())
         with (
             _threads(FETCHERS, "fetch") as fetchers,
@@ -114,17 +131,50 @@ class Pipeline:
             _threads(WRITERS, "write") as writers,
         ):
             source = read_once(self.volume, plan, fetchers)
-            for number, padded, noisy in self._read_ahead(source, plan, readers):
-                denoised = np.empty(padded.shape, np.float32)
-                tiles = tiler.steps(padded.pixels, denoised)
-                region = self.sink.shards[number]
-                yield from _shares(tiles, padded.n_pixels, pixels_of(region))
-                if len(behind) == WRITERS:
-                    behind.popleft().result()
-                block = self._arranged(padded, denoised)
-                behind.append(writers.submit(self._put, number, region, block, noisy))
+            behind: deque[Future[None]] = deque()
+            read = self._read_ahead(source, plan, readers)
+            with closing(self._computed(read)) as work:
+                for done in work:
+                    if isinstance(done, int):
+                        yield done
+                        continue
+                    if len(behind) == WRITERS:
+                        behind.popleft().result()
+                    behind.append(writers.submit(self._put, *done))
             while behind:
                 behind.popleft().result()
+
+    def _computed(self, pieces: Iterator[_Piece]) -> Generator[int | _Result]:
+        """Denoise what was read: pixels after each tile, and results as they come."""
+        tiler = Tiler(self.denoiser)
+        if str(getattr(self.denoiser, "device", "cpu")) != "cpu":
+            yield from self._computed_beside(pieces, tiler)
+            return
+        for piece in pieces:
+            denoised = np.empty(piece.padded.shape, np.float32)
+            tiles = tiler.steps(piece.padded.pixels, denoised)
+            yield from _shares(tiles, piece.padded.n_pixels, piece.size)
+            yield piece, denoised
+
+    def _computed_beside(
+        self, pieces: Iterator[_Piece], tiler: Tiler
+    ) -> Iterator[int | _Result]:
+        """As `_computed`, where processors prepare while a device computes.
+
+        The denoiser lets one shard at a time onto the device; what comes before and
+        after is done for others meanwhile.
+        """
+        begun: deque[tuple[_Piece, Future[npt.NDArray[np.float32]]]] = deque()
+        with _threads(BESIDE, "compute") as pool:
+            for piece in pieces:
+                begun.append((piece, pool.submit(_denoised, tiler, piece.padded)))
+                if len(begun) > BESIDE:
+                    first, future = begun.popleft()
+                    yield first, future.result()
+                    yield first.size
+            for piece, future in begun:
+                yield piece, future.result()
+                yield piece.size
 
     def _left(self) -> Iterator[int]:
         """Numbers of the shards that are to be denoised."""
@@ -135,28 +185,24 @@ class Pipeline:
 
     def _read_ahead(
         self, source: Volume, plan: Plan, readers: ThreadPoolExecutor
-    ) -> Iterator[tuple[int, Padded, float]]:
-        ahead: deque[tuple[int, Future[tuple[Padded, float]]]] = deque()
-
-        def first() -> tuple[int, Padded, float]:
-            number, future = ahead.popleft()
-            return number, *future.result()
-
+    ) -> Iterator[_Piece]:
+        ahead: deque[Future[_Piece]] = deque()
         for number in map(int, plan.order):
-            ahead.append((number, readers.submit(self._read, source, plan, number)))
+            ahead.append(readers.submit(self._read, source, plan, number))
             if len(ahead) > READ_AHEAD:
-                yield first()
+                yield ahead.popleft().result()
         while ahead:
-            yield first()
+            yield ahead.popleft().result()
 
-    def _read(self, source: Volume, plan: Plan, number: int) -> tuple[Padded, float]:
+    def _read(self, source: Volume, plan: Plan, number: int) -> _Piece:
         """Read the source of a shard, and add its counts up."""
         plan.take(number)
         shards = self.sink.shards
         region, names = shards[number], shards.names
         place = tuple(region[names.index(name)] for name in source.axes.names)
         padded = read_padded(self.denoiser, source, place)
-        return padded, float(padded.noisy.sum(dtype=np.float64))
+        noisy = float(padded.noisy.sum(dtype=np.float64))
+        return _Piece(number, region, padded, noisy)
 
     def _arranged(
         self, padded: Padded, denoised: npt.NDArray[np.float32]
@@ -166,12 +212,12 @@ class Pipeline:
         source, target = self.volume.axes.names, self.sink.shards.names
         return unstack(planes, source, padded.lead, target)
 
-    def _put(
-        self, number: int, region: Region, block: npt.NDArray[np.float32], noisy: float
-    ) -> None:
-        pixels, clipped = converted(block, self.dtype)
+    def _put(self, piece: _Piece, denoised: npt.NDArray[np.float32]) -> None:
+        """Write one shard, and say so."""
+        number, region = piece.number, piece.region
+        pixels, clipped = converted(self._arranged(piece.padded, denoised), self.dtype)
         written = float(pixels.sum(dtype=np.float64))
-        tally = Tally(pixels.size, clipped, noisy, written)
+        tally = Tally(pixels.size, clipped, piece.noisy, written)
         with output_errors(self.path, is_kept=bool(self.ledger.records)):
             notes = self.sink.put(region, pixels)
             self.ledger.add(Record(number, self.sink.size(region), tally, notes))
@@ -199,8 +245,17 @@ def converted(
         high = high if int(high) <= limits.max else float(np.nextafter(high, 0))
         wide = np.float64 if dtype.itemsize > 2 else np.float32
         counts = np.rint(counts, dtype=wide)
+    if low <= counts.min() and counts.max() <= high:
+        return np.ascontiguousarray(counts, dtype), 0
     clipped = int(np.count_nonzero((counts < low) | (counts > high)))
     return np.ascontiguousarray(np.clip(counts, low, high), dtype), clipped
+
+
+def _denoised(tiler: Tiler, padded: Padded) -> npt.NDArray[np.float32]:
+    out = np.empty(padded.shape, np.float32)
+    for _ in tiler.steps(padded.pixels, out):
+        pass
+    return out
 
 
 def _shares(tiles: Iterator[int], whole: int, size: int) -> Iterator[int]:

@@ -59,10 +59,7 @@ class Plan:
         names = volume.axes.names
         self.edges = chunk_edges(volume.levels[0])
         given = np.fromiter(numbers, np.intp)
-        axes = [names.index(name) for name in shards.names]
-        self.order = (
-            given if self.edges is None else _ordered(shards, given, axes, self.edges)
-        )
+        self.order = in_order(shards, volume, given)
         self._lock = threading.Lock()
         self._left = np.zeros(math.prod(shards.grid), bool)
         self._left[self.order] = True
@@ -96,10 +93,27 @@ class Plan:
             return bool(self._wanted[near].any())
 
 
-def _ordered(
-    shards: Shards, numbers: _Numbers, axes: list[int], edges: tuple[Edges, ...]
-) -> _Numbers:
-    """Sort numbers so that the shards of one chunk of the source come together."""
+def in_order(shards: Shards, volume: Volume, numbers: _Numbers) -> _Numbers:
+    """Sort shards so that those of one chunk of the source come together.
+
+    Parameters
+    ----------
+    shards : Shards
+        Of the output.
+    volume : Volume
+        The source.
+    numbers : ndarray of int
+        Of the shards to visit.
+
+    Returns
+    -------
+    ndarray of int
+        The same numbers.
+    """
+    edges = chunk_edges(volume.levels[0])
+    if edges is None or not len(numbers):
+        return numbers
+    axes = [volume.axes.names.index(name) for name in shards.names]
     groups = []
     for step, axis in zip(shards.shard_shape, axes, strict=True):
         chunk = edges[axis][-1] / (len(edges[axis]) - 1)

@@ -8,6 +8,7 @@ read, within a bound: what is beyond it is fetched again, and nothing else is lo
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import threading
 from dataclasses import replace
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_blindsound.images.array import LazyArray, read_region
+from napari_blindsound.images.stored import missing_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from napari_blindsound.images.stored import Edges
     from napari_blindsound.images.volume import Volume
     from napari_blindsound.inference.plan import Plan
+
+log = logging.getLogger(__name__)
 
 # Bytes of decoded chunks. Chunks of 64 planes below a shard of 2048 pixels a side are
 # 0.7 GB of 16 bits; where chunks are flat, a hundredth of it is used.
@@ -105,6 +109,8 @@ class ReadOnce(LazyArray):
         self._edges = edges
         self._pool = pool
         self._most = most
+        self._blank = getattr(source, "fill_value", None) or 0
+        self._is_told = False
         self._known: dict[Chunk, npt.NDArray[Any]] = {}
         self._lock = threading.Lock()
 
@@ -150,14 +156,26 @@ class ReadOnce(LazyArray):
         pixels = read_region(self._source, place)
         self._paste(out, region, pixels, place)
         for chunk in _chunks(first, last):
+            at = self._place(chunk, chunk)
+            part = pixels[_within(at, place)]
             if self._plan.is_wanted(chunk):
-                inside = tuple(
-                    slice(part.start - whole.start, part.stop - whole.start)
-                    for part, whole in zip(
-                        self._place(chunk, chunk), place, strict=True
-                    )
-                )
-                self._keep(chunk, pixels[inside])
+                self._keep(chunk, part)
+            if part[(0,) * part.ndim] == self._blank:
+                self._warn_of_missing(part, at)
+
+    def _warn_of_missing(self, pixels: npt.NDArray[Any], place: Region) -> None:
+        """Say once if a chunk without any signal is none."""
+        if self._is_told or not (pixels == self._blank).all():
+            return
+        name = missing_chunk(self._source, tuple(part.start for part in place))
+        if name is not None:
+            self._is_told = True
+            log.warning(
+                "%s is not there and reads as %s, and there may be others: copy the "
+                "image again, unless it was saved without its empty chunks",
+                name,
+                self._blank,
+            )
 
     def _recalled(self, chunk: Chunk) -> npt.NDArray[Any] | None:
         """A chunk that is known; for the last time if nobody else wants it."""
@@ -223,6 +241,12 @@ class ReadOnce(LazyArray):
             yield from self._pieces(
                 half, (*first[:axis], first[axis] + start, *first[axis + 1 :])
             )
+
+
+def _within(part: Region, whole: Region) -> Region:
+    """A region, counted from where another one begins."""
+    pairs = zip(part, whole, strict=True)
+    return tuple(slice(a.start - b.start, a.stop - b.start) for a, b in pairs)
 
 
 def _chunks(first: Chunk, last: Chunk) -> Iterator[Chunk]:
