@@ -19,7 +19,8 @@ import zarr
 from PIL import Image
 
 from napari_blindsound.batch import BatchConfig, apart, find_images, run_batch
-from napari_blindsound.batch.finding import Found, stems
+from napari_blindsound.batch.finding import Found
+from napari_blindsound.batch.places import stems
 from napari_blindsound.batch.run import run_batch as runner
 from napari_blindsound.batch.shared import spread
 from napari_blindsound.errors import (

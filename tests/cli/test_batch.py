@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 
 import pytest
+import tomli_w
+from tests.cli.conftest import pixels
 
 from napari_blindsound.images.open import open_volume
 
@@ -63,6 +66,31 @@ def test_a_model_for_each_is_kept_beside_its_result(cli, many, tmp_path, small):
     assert sorted(path.name for path in kept) == ["a.blindsound"] * 2 + ["c.blindsound"]
 
 
+def test_a_recipe_file_repeats_it_for_each_folder(cli, many, tmp_path, small):
+    (many / "b.tif").unlink()
+    out, recipe = tmp_path / "out", tmp_path / "batch.toml"
+    words = ["batch", f"{many}/**/*.tif", "-o", out, "--each-folder", *small]
+    said = cli(*words, "--save-recipe", recipe, "--json")
+    assert said.code == 0, said.err
+    assert json.loads(said.out)["images"][0]["estimated_gain_db"] is not None
+    assert "model for day 2" in said.err
+    models = sorted(path.relative_to(out) for path in out.rglob("*.blindsound"))
+    assert [str(path) for path in models] == [
+        "in/day 2/folder.blindsound",
+        "in/folder.blindsound",
+    ]
+    assert "already there  3" in cli("repeat", recipe).out
+    again = tmp_path / "again"
+    assert cli("repeat", recipe, "-o", again).code == 0
+    for name in ("a", "c", "day 2/a"):
+        result = f"in/{name}_denoised.ome.zarr"
+        assert pixels(again / result) == pixels(out / result)
+    data = tomllib.loads(recipe.read_text())
+    data["batch"]["formt"] = ".ome.tif"
+    recipe.write_text(tomli_w.dumps(data))
+    assert "no field batch.formt" in cli("repeat", recipe).complaints[0]
+
+
 def test_ctrl_c_ends_it_and_the_same_command_goes_on(cli, spawn, many, tmp_path):
     (many / "b.tif").unlink()
     size = ("--width", "4", "--depth", "2")
@@ -85,7 +113,9 @@ def test_what_cannot_be_done_is_refused_in_a_sentence(refused, many, tmp_path, m
     assert "not there" in refused("batch", tmp_path / "none", "-o", out)
     (tmp_path / "empty").mkdir()
     assert "no image was found" in refused("batch", tmp_path / "empty", "-o", out)
-    assert "--each" in refused("batch", many, "-o", out, "-m", model, "--each")
+    for words in (("-m", model, "--each"), ("--each-folder", "--each")):
+        assert "--each-folder" in refused("batch", many, "-o", out, *words)
+    assert ".toml" in refused("batch", many, "-o", out, "--save-recipe", "r.txt")
     assert "leave" in refused("batch", many, "-o", out, "--checkpoint", "x")
     assert "--steps 0" in refused("batch", many, "-o", out, "--steps", "0")
     assert "--widht" in refused("batch", many, "-o", out, "--widht", "3", code=2)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from napari_blindsound import methods
-from napari_blindsound.batch.finding import RESULT, Found, stems
+from napari_blindsound.batch.finding import RESULT, Found
+from napari_blindsound.batch.places import stems
 from napari_blindsound.batch.stamps import digest
 from napari_blindsound.images.parts import with_channel
 from napari_blindsound.inference.denoiser import SUFFIX
@@ -128,9 +129,11 @@ class BatchConfig(BaseModel):
 
     @property
     def training_key(self) -> str:
-        """Name of how models are trained: where, makes no difference."""
+        """Name of how models are trained: where, and by how many, makes no difference."""
         return digest(
-            self.recipe.model_dump(mode="json", exclude={"train": {"device"}})
+            self.recipe.model_dump(
+                mode="json", exclude={"train": {"device", "threads"}}
+            )
         )
 
     @property

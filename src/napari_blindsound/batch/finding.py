@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import chain, count, takewhile
-from pathlib import Path, PurePath
+from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from napari_blindsound.batch.truth import without_truths
@@ -25,7 +24,6 @@ from napari_blindsound.images import formats, tiff
 from napari_blindsound.images.fmdd import find_fmdd
 from napari_blindsound.images.frames import PNG
 from napari_blindsound.images.sorting import natural_key, natural_order
-from napari_blindsound.wording import file_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -143,10 +141,11 @@ def find_images(paths: Iterable[str | Path]) -> list[Found]:
         If a path is not there.
     """
     found: dict[tuple[Path, tuple[Path, ...]], Found] = {}
-    for path in paths:
-        for image in _named(Path(path).expanduser().absolute()):
+    named = [Path(path).expanduser().absolute() for path in paths]
+    for path in named:
+        for image in _named(path):
             found.setdefault((image.path, image.files[:1]), image)
-    return without_truths(found.values())
+    return without_truths(found.values(), named)
 
 
 def apart(image: Found) -> list[Found]:
@@ -160,34 +159,6 @@ def apart(image: Found) -> list[Found]:
         Found(view.captures[0].parent, "frames", view.captures, root=root)
         for view in find_fmdd(image.path)
     ]
-
-
-def stems(images: Sequence[Found]) -> list[PurePath]:
-    """Where the result of each image goes, relative and without its ending.
-
-    Images named themselves go by their names, those found in a folder by their paths
-    from it on. Where two would meet, as many folders are put before as tell them apart.
-
-    Parameters
-    ----------
-    images : sequence of Found
-        Distinct.
-    """
-    full = _distinct([(_place(image), _ending(image)) for image in images])
-    depths = [_depth(image) for image in images]
-    while True:
-        ends = [parts[-depth:] for parts, depth in zip(full, depths, strict=True)]
-        keys = [_key(end) for end in ends]
-        counts = Counter(keys)
-        meeting = [
-            i
-            for i, key in enumerate(keys)
-            if counts[key] > 1 and depths[i] < len(full[i])
-        ]
-        if not meeting:
-            return [PurePath(*end) for end in ends]
-        for i in meeting:
-            depths[i] += 1
 
 
 def is_ours(name: str) -> bool:
@@ -340,39 +311,3 @@ def _holds_results(folder: Path) -> bool:
     """Whether results lie among the frames, which would be taken for frames, too."""
     results = folder.glob(f"*{RESULT}*.ome.tif")
     return any(True for _ in results)
-
-
-def _distinct(
-    places: Sequence[tuple[tuple[str, ...], str]],
-) -> list[tuple[str, ...]]:
-    """Add the ending, or a number, to places that are one; the first keeps its name."""
-    made: list[tuple[str, ...]] = []
-    used: set[tuple[str, ...]] = set()
-    for (*folders, name), end in places:
-        tries = chain((name, f"{name}_{end}"), (f"{name}-{n}" for n in count(2)))
-        place = next(p for t in tries if _key(p := (*folders, t)) not in used)
-        used.add(_key(place))
-        made.append(place)
-    return made
-
-
-def _key(parts: Iterable[str]) -> tuple[str, ...]:
-    """What is compared: on some disks, case makes no difference."""
-    return tuple(part.casefold() for part in parts)
-
-
-def _place(image: Found) -> tuple[str, ...]:
-    """Folders and name without the ending of its format."""
-    return (*image.path.parts[1:-1], file_name(image.path.name))
-
-
-def _ending(image: Found) -> str:
-    file = image.files[0] if image.files else image.path
-    return file.suffix[1:].lower() or image.kind
-
-
-def _depth(image: Found) -> int:
-    """How many of the last parts of the path name the result at least."""
-    if image.root is None or image.root == image.path:
-        return 1
-    return 1 + len(image.path.relative_to(image.root).parts)

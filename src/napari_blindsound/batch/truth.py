@@ -19,7 +19,7 @@ from napari_blindsound.wording import file_name
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -93,8 +93,8 @@ def truth_of(image: Found) -> Truth | None:
     return None if found is None else Truth((found,))
 
 
-def without_truths(images: Iterable[Found]) -> list[Found]:
-    """Images but those, found in folders, that are the ground truth of others."""
+def without_truths(images: Iterable[Found], wanted: Collection[Path]) -> list[Found]:
+    """Images but those that are the ground truth of others; some are wanted anyway."""
     listed = list(images)
     truths = {
         file
@@ -105,7 +105,7 @@ def without_truths(images: Iterable[Found]) -> list[Found]:
     return [
         image
         for image in listed
-        if image.root is None or not truths.issuperset(image.files or (image.path,))
+        if image.path in wanted or not truths.issuperset(image.files or (image.path,))
     ]
 
 
