@@ -172,7 +172,7 @@ def started(cluster: Cluster) -> Iterator[Workers]:
     if not find_spec("distributed"):
         msg = f"several processes need dask.distributed: {_INSTALL}"
         raise MissingExtraError(msg)
-    with ExitStack() as stack:
+    with _silenced(), ExitStack() as stack:
         if cluster.scheduler is not None:
             client = stack.enter_context(_client(cluster.scheduler))
             name = f"the workers of {cluster.scheduler}"
@@ -194,6 +194,18 @@ def connected(scheduler: Workers | str) -> AbstractContextManager[Workers]:
     if isinstance(scheduler, str):
         return started(Cluster(scheduler=scheduler))
     return nullcontext(scheduler)
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Say what goes wrong in one sentence, where distributed would say it in fifty."""
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager
