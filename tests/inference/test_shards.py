@@ -49,3 +49,35 @@ def test_a_million_shards_are_not_listed():
     shards = Shards("TZYX", (1000, 1000, 2048, 2048), chunk=512, side=2048)
     assert len(shards) == 1_000_000
     assert next(iter(shards))[0] == slice(0, 1)
+
+
+@settings(deadline=None, max_examples=50)
+@given(data=st.data())
+def test_shards_are_found_by_number_and_by_what_they_meet(data):
+    names = output_order(data.draw(st.sampled_from(["YX", "XYT", "ZYXC", "TZCYX"])))
+    shape = tuple(data.draw(st.integers(1, 40 if n in "YX" else 6)) for n in names)
+    shards = Shards(names, shape, chunk=8, side=16)
+    regions = list(shards)
+    assert [shards[number] for number in range(len(shards))] == regions
+    assert [shards.number(region) for region in regions] == list(range(len(shards)))
+    spans = [sorted(data.draw(st.tuples(*[st.integers(0, n)] * 2))) for n in shape]
+    box = tuple(slice(low, max(high, low + 1)) for low, high in spans)
+    cut = tuple(
+        slice(min(b.start, n - 1), min(b.stop, n))
+        for b, n in zip(box, shape, strict=True)
+    )
+    met = [
+        number
+        for number, region in enumerate(regions)
+        if all(
+            part.start < end.stop and end.start < part.stop
+            for part, end in zip(region, cut, strict=True)
+        )
+    ]
+    assert list(shards.meeting(cut)) == met
+
+
+@pytest.mark.parametrize("number", [-1, 6])
+def test_there_is_no_other_shard(number):
+    with pytest.raises(IndexError):
+        Shards("YX", (40, 30), chunk=8, side=16)[number]

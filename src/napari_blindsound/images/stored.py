@@ -96,4 +96,5 @@ def _sliced_edges(array: SlicedArray) -> tuple[Edges, ...] | None:
 
 
 def _begun(ends: npt.NDArray[Any]) -> Edges:
-    return np.r_[0, ends].astype(np.intp)
+    begun: Edges = np.r_[0, ends].astype(np.intp)
+    return begun

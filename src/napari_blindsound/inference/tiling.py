@@ -265,7 +265,9 @@ class Tiler:
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            limit, self.pixels = self.pixels, n * height * width // 2
+            # Another thread may have failed with less by now.
+            limit = self.pixels
+            self.pixels = min(limit, n * height * width // 2)
             if not self._is_too_large(tile):
                 self.pixels = limit
                 msg = (
