@@ -129,7 +129,7 @@ class BatchConfig(BaseModel):
 
     @property
     def training_key(self) -> str:
-        """Name of how models are trained: where, and by how many, makes no difference."""
+        """Name of how models are trained: where, and how fast, makes no difference."""
         return digest(
             self.recipe.model_dump(
                 mode="json", exclude={"train": {"device", "threads"}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tifffile import TiffFile, TiffFileError
@@ -71,11 +72,12 @@ def open_tiff(
     settled = settle_axes(axes, known, levels[0].shape, str(path))
     alike = [level for level in levels if level.letters == levels[0].letters]
     volume = Volume(tuple(alike), settled, path.name, source=str(path))
+    if len(metadata.colors) == volume.n_channels:
+        settings = {"channels": [{"color": color} for color in metadata.colors]}
+        volume = replace(volume, omero=settings)
     if len(metadata.channel_names) != volume.n_channels or "C" not in settled:
         return volume
-    return Volume(
-        volume.levels, settled, path.name, metadata.channel_names, volume.source
-    )
+    return replace(volume, channel_names=metadata.channel_names)
 
 
 def tiff_array(path: File, number: int, level: int) -> TiffArray:

@@ -30,10 +30,13 @@ class TiffMetadata:
         Pixel size and unit by axis letter, where known.
     channel_names : tuple of str
         One per channel, or empty.
+    colors : tuple of str
+        RRGGBB, one per channel, or empty.
     """
 
     calibration: Mapping[str, tuple[float, str | None]] = field(default_factory=dict)
     channel_names: tuple[str, ...] = ()
+    colors: tuple[str, ...] = ()
 
     def axes(self, letters: str) -> Axes:
         """Axes of these letters with their pixel sizes and units."""
@@ -78,8 +81,24 @@ def _read_ome(xml: str, number: int) -> TiffMetadata:
         size = _above_zero(pixels.get(key))
         if size is not None:
             calibration[letter] = (size, unit_word(pixels.get(f"{key}Unit", usual)))
-    names = tuple(c.get("Name", "") for c in pixels.findall("{*}Channel"))
-    return TiffMetadata(calibration, names if all(names) else ())
+    channels = pixels.findall("{*}Channel")
+    names = tuple(c.get("Name", "") for c in channels)
+    colors = tuple(_color(c.get("Color")) for c in channels)
+    return TiffMetadata(
+        calibration,
+        names if all(names) else (),
+        # White is what programs write that know of no colors.
+        colors if all(colors) and set(colors) != {"FFFFFF"} else (),
+    )
+
+
+def _color(text: str | None) -> str:
+    """RRGGBB of a signed integer of red, green, blue and opacity; empty if unknown."""
+    try:
+        number = int(text or "")
+    except ValueError:
+        return ""
+    return f"{(number & 0xFFFFFFFF) >> 8:06X}"
 
 
 def _read_imagej(tags: Mapping[str, object], page: TiffPage) -> TiffMetadata:
