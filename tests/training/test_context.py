@@ -199,16 +199,17 @@ def test_the_judge_does_not_take_repeats_that_the_network_saw(frames, left):
     assert found.gain == pytest.approx(-10 * np.log10(left), abs=0.15)
 
 
-@pytest.mark.parametrize("ending", ["last", "best"])
-@pytest.mark.parametrize("method", ["blind2unblind", "blind2sound"])
+@pytest.mark.parametrize(
+    ("method", "ending"), [("blind2unblind", "best"), ("blind2sound", "last")]
+)
 def test_a_stack_is_better_with_its_neighbors(method, ending):
     made = phantom("zstack", size=128, planes=8, photons=15, seed=21)
     volume, errors = made.volume(), {}
     for context in ("none", "auto"):
         recipe = Recipe(
             method=method,
-            settings={"context": context, "patch": 48},
-            train=TrainConfig(steps=350, ending=ending, threads=1),
+            settings={"context": context},
+            train=TrainConfig(steps=300, ending=ending, threads=1, seed=1),
         )
         training = Training([volume], recipe)
         list(training.run())
@@ -217,7 +218,7 @@ def test_a_stack_is_better_with_its_neighbors(method, ending):
         whole = tuple(slice(0, size) for size in volume.shape)
         denoised = denoise_region(denoiser, volume, whole)
         errors[context] = float(((denoised - made.clean) ** 2).mean())
-    assert denoiser.context.axis == "Z"
+    assert denoiser.context == Z1
     assert "along Z" in denoiser.provenance["context"]
     assert 10 * np.log10(errors["none"] / errors["auto"]) > 0.4
 
