@@ -89,15 +89,20 @@ class Shards:
         IndexError
             If there are not so many.
         """
-        if not 0 <= number < len(self):
+        rest, spans = number, []
+        for size, step, count in self._from_the_last:
+            rest, at = divmod(rest, count)
+            spans.append(slice(at * step, min((at + 1) * step, size)))
+        if rest:
             msg = f"shard {number} of {len(self)}"
             raise IndexError(msg)
-        spans: list[slice] = []
-        axes = zip(self.shape, self.shard_shape, self.grid, strict=True)
-        for size, step, count in reversed(list(axes)):
-            number, at = divmod(number, count)
-            spans.append(slice(at * step, min((at + 1) * step, size)))
         return tuple(reversed(spans))
+
+    @cached_property
+    def _from_the_last(self) -> list[tuple[int, int, int]]:
+        """Size, length of a shard and number of shards of each axis."""
+        axes = zip(self.shape, self.shard_shape, self.grid, strict=True)
+        return list(axes)[::-1]
 
     def number(self, region: Region) -> int:
         """Number of the shard in which a region begins: the inverse of indexing."""
