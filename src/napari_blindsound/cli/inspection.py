@@ -17,6 +17,7 @@ from napari_blindsound.cli.options import (
     Console,
     ImageOptions,
 )
+from napari_blindsound.images.chunks import missing_chunks
 from napari_blindsound.job import Job
 from napari_blindsound.quality.advice import advice, suited_method
 from napari_blindsound.quality.facts import map_lines
@@ -69,7 +70,8 @@ def inspect(
     found = glances(volume)
     for glance in found:
         lines += ["", f"Noise{glance.title}", *table(glance.as_rows()), *_map(glance)]
-    told = [*_in_options(advice(volume, found)), suited_method(found)]
+    told = [*_missing(volume), *_in_options(advice(volume, found))]
+    told.append(suited_method(found))
     told.append(_next(volume, path))
     lines += ["", "Advice", *(f"  - {text}" for text in told)]
     channels = [glance.as_data() for glance in found]
@@ -86,6 +88,12 @@ def _map(glance: Glance) -> list[str]:
     lines = map_lines(glance.correlation)
     heading = "  correlation with pixels 3 rows above to 3 below, 3 left to 3 right:"
     return [heading, *(f"    {line}" for line in lines)] if lines else []
+
+
+def _missing(volume: Volume) -> list[str]:
+    """What there is to say of chunks that are not there."""
+    found = missing_chunks(volume.levels[0])
+    return [found.sentence] if found is not None and found.sentence else []
 
 
 def _in_options(told: list[str]) -> list[str]:

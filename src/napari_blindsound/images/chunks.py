@@ -22,6 +22,8 @@ from napari_blindsound.images.remote import version, written
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from zarr.abc.store import Store
+
     from napari_blindsound.images.array import ArrayLike, Region
 
 _TRIED = 256  # chunks of a region, at most, that are read one by one for their error
@@ -51,8 +53,8 @@ class Missing:
             return ""
         return (
             f"{self.missing} of {self.looked} chunks that were looked for are not "
-            f"there (such as {self.example}) and read as one value: copy the image "
-            f"again, unless it was saved without its empty chunks."
+            f"there, or empty (such as {self.example}) and read as one value: copy the "
+            f"image again, unless it was saved without its empty chunks."
         )
 
 
@@ -60,7 +62,8 @@ def missing_chunks(array: ArrayLike, *, most: int = 64) -> Missing | None:
     """Look whether chunks of a zarr array are there, of many an even sample.
 
     zarr takes a chunk that is not there for one full of its fill value, and by default
-    writes none that is: no error, but mostly a sign of a copy that was cut off.
+    writes none that is: no error, but mostly a sign of a copy that was cut off. So it
+    takes a shard of no bytes at all.
 
     Parameters
     ----------
@@ -82,7 +85,7 @@ def missing_chunks(array: ArrayLike, *, most: int = 64) -> Missing | None:
     numbers = sorted({total * i // min(total, most) for i in range(min(total, most))})
     keys = [_key(stored, np.unravel_index(number, grid)) for number in numbers]
     store = stored.store_path.store
-    lost = [key for key in keys if not sync(store.exists(key))]
+    lost = [key for key in keys if not _bytes(store, key)]
     return Missing(len(lost), len(keys), total, lost[0] if lost else "")
 
 
@@ -142,6 +145,14 @@ def identity(array: ArrayLike) -> Any:  # noqa: ANN401 - whatever dask can name
     else:
         return array
     return _place(array), str(array.metadata.to_dict()), stamps
+
+
+def _bytes(store: Store, key: str) -> int:
+    """Bytes of a chunk; none where it is not there."""
+    try:
+        return sync(store.getsize(key))
+    except FileNotFoundError:
+        return 0
 
 
 def _stored(array: ArrayLike) -> zarr.Array[Any] | None:
