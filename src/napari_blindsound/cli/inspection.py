@@ -99,9 +99,9 @@ def _missing(volume: Volume) -> list[str]:
 def _in_options(told: list[str]) -> list[str]:
     """Name the setting as it is given here."""
     return [
-        text.replace("the setting region overrides", "--region overrides").replace(
-            "set region to 3x3", "give --region 3x3"
-        )
+        text.replace("the setting region overrides", "--region overrides")
+        .replace("set region to 3x3", "give --region 3x3")
+        .replace("the setting context overrides", "--context overrides")
         for text in told
     ]
 

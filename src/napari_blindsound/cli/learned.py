@@ -91,6 +91,7 @@ class Learned:
             "steps": origin["steps"],
             "training_seconds": origin["seconds"],
             "device": origin["device"],
+            "context": self.denoiser.context.name,
             "loss": self.terms,
             "judged": self._judged(),
             "noise": [noise.to_json() for noise in preprocessing.noise],
@@ -123,7 +124,7 @@ class Learned:
         """A few lines for people."""
         if not self.is_usable:
             return ["interrupted before every channel was trained: no model was saved"]
-        origin = self.denoiser.provenance
+        origin, seen = self.denoiser.provenance, self.denoiser.context
         steps = " + ".join(str(count) for count in origin["steps"])
         title = f"{self.denoiser.method.title}, {origin['recipe']['preset']}"
         rows = {
@@ -134,6 +135,7 @@ class Learned:
                 f"{noise.read_variance**0.5:.3g} counts"
                 for noise in self.denoiser.preprocessing.noise
             ),
+            "neighbors": origin.get("context", "") if seen.planes else "",
             "ended": self.words.removeprefix("ended "),
             "quality": self._quality(),
             "model": str(saved or ""),
