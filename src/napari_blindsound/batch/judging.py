@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from napari_blindsound.errors import BlindsoundError
+from napari_blindsound.images.context import read_around
 from napari_blindsound.quality.estimate import estimated_gain
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ def estimated(denoiser: Denoiser, volume: Volume) -> float | None:
         start = (size - side) // 2
         region[axis] = slice(start, start + side)
     try:
-        pixels = volume.axes.as_planes(volume.read(tuple(region)))[0]
-        gain = estimated_gain(denoiser, pixels)
+        windows = read_around(volume, tuple(region), denoiser.context)
+        gain = estimated_gain(denoiser, windows)
     except BlindsoundError:  # told when it is denoised
         return None
     return gain if math.isfinite(gain) else None
