@@ -42,7 +42,8 @@ def flats(frames: int = 4, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def trained() -> nb.api.Denoiser:
-    return nb.train(flats()[0], axes="TYX", steps=800, settings={"width": 8})
+    settings = {"width": 8, "context": "none"}
+    return nb.train(flats()[0], axes="TYX", steps=800, settings=settings)
 
 
 def test_denoises_and_keeps_the_means_of_flat_regions(trained):
