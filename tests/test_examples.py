@@ -65,6 +65,15 @@ def test_batch(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_cluster(tmp_path):
+    pytest.importorskip("distributed")
+    told = example("cluster.py", folder=tmp_path)
+    *steps, last = told.splitlines()
+    assert last == "2 workers: (8, 96, 96)"
+    assert steps[-1] == "100%  complete"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(
     sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ),
     reason="no display, and Xvfb is not installed",

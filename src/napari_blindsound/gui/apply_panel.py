@@ -13,9 +13,11 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QPushButton,
+    QWidget,
 )
 
 from napari_blindsound.gui.combo import Combo
+from napari_blindsound.gui.fold import Fold
 from napari_blindsound.gui.panel import Panel
 from napari_blindsound.wording import file_name
 
@@ -51,6 +53,7 @@ class ApplyPanel(Panel):
         self._build_target()
         self._build_lazy()
         self._build_writing()
+        self._build_cluster()
         self._build_model()
         self.refresh()
 
@@ -58,6 +61,11 @@ class ApplyPanel(Panel):
     def destination(self) -> Path:
         """Where to write: a file, or a folder for several files."""
         return Path(self.place.text()).expanduser()
+
+    @property
+    def scheduler_address(self) -> str | None:
+        """Address of the dask scheduler whose workers write; None without one."""
+        return self.scheduler.text().strip() or None
 
     @property
     def target_layer(self) -> str | None:
@@ -197,6 +205,25 @@ class ApplyPanel(Panel):
         second.addWidget(self.write, 1)
         self.body.addLayout(first)
         self.body.addLayout(second)
+
+    def _build_cluster(self) -> None:
+        self.scheduler = QLineEdit()
+        self.scheduler.setPlaceholderText("tcp://head:8786")
+        self.scheduler.setClearButtonEnabled(True)
+        self.scheduler.setToolTip(
+            "Address of a running dask scheduler, whose workers then write the result "
+            "in place of napari; they must see image and result at the same paths"
+        )
+        content = QWidget()
+        row = QHBoxLayout(content)
+        row.setContentsMargins(0, 0, 0, 0)
+        label = QLabel("&scheduler")
+        label.setBuddy(self.scheduler)
+        row.addWidget(label)
+        row.addWidget(self.scheduler, 1)
+        fold = Fold("Cluster", content)
+        self.scheduler.textChanged.connect(fold.set_summary)
+        self.body.addWidget(fold)
 
     def _build_model(self) -> None:
         self.model_label = QLabel()

@@ -22,7 +22,7 @@ from napari_blindsound.gui.layers import (
 from napari_blindsound.gui.lazy_layer import LazyLayer
 from napari_blindsound.images.layers import KEY, sampled_range, volume_to_layers
 from napari_blindsound.inference.destination import deviation_place
-from napari_blindsound.wording import file_name
+from napari_blindsound.wording import file_name, option, shell_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -81,6 +81,7 @@ class Applying(QObject):
         panel.replace.toggled.connect(self.refresh)
         panel.target.activated.connect(self.refresh)
         panel.uncertainty.toggled.connect(self.refresh)
+        panel.scheduler.textChanged.connect(self.refresh)
         session.events.applied.connect(self._on_applied)
         viewer.layers.events.inserted.connect(self._on_layers)
         viewer.layers.events.removed.connect(self._on_layers)
@@ -93,7 +94,10 @@ class Applying(QObject):
             job = self.job()
         except ValueError:
             job = None
-        self.command_changed.emit(job.command_line() if job is not None else "")
+        line = job.command_line() if job is not None else ""
+        if line and (address := self._panel.scheduler_address) is not None:
+            line = f"{line} {shell_line(option('scheduler', address))}"
+        self.command_changed.emit(line)
 
     def job(self) -> Job | None:
         """What the dock does, so that it can be done anywhere; None while it is empty.
@@ -174,7 +178,9 @@ class Applying(QObject):
             return
         self._place = self._panel.destination
         if job is not None:
-            self._session.write(job, targets, resume=self._panel.is_unfinished)
+            resume = self._panel.is_unfinished or not self._panel.replace.isChecked()
+            scheduler = self._panel.scheduler_address
+            self._session.write(job, targets, resume=resume, scheduler=scheduler)
 
     def close(self) -> None:
         """Let go of the viewer; layers that were made go on."""

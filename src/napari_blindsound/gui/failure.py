@@ -29,6 +29,7 @@ _IN_DOCKS = (
     (r"\baxes='?\w+'?", "the axes above"),
     (r"\(--channel\S*( \d+)?\)", "(channel, above)"),
     (r"\bask to overwrite it\b", "tick Replace"),
+    (r"\bask to start it anew\b", "tick Replace to start it anew"),
     (r"\bset its axis_labels, such as \([^)]*\)", "choose the axes above"),
 )
 

@@ -280,9 +280,14 @@ class Session:
         self.run("main", task, partial(self._on_loaded, path), "apply")
 
     def write(
-        self, job: Job, targets: Sequence[tuple[Volume, Path]], *, resume: bool = False
+        self,
+        job: Job,
+        targets: Sequence[tuple[Volume, Path]],
+        *,
+        resume: bool = True,
+        scheduler: str | None = None,
     ) -> None:
-        """Denoise images to disk, one after another, as a job says."""
+        """Denoise images to disk, as a job says, or let a scheduler's workers do it."""
         self._refuse_while_busy()
         model = self.model()
         if model is None:
@@ -290,7 +295,7 @@ class Session:
         self._clear_failure()
         self._is_written = False
         self._to(State.APPLYING)
-        task = partial(work.writing, job, model, tuple(targets), resume)
+        task = partial(work.writing, job, model, tuple(targets), resume, scheduler)
         self.run("main", task, self._on_written, "apply")
 
     def run(

@@ -124,6 +124,7 @@ def writing(
     model: Denoiser,
     targets: Sequence[tuple[Volume, Path]],
     resume: bool,  # noqa: FBT001 - handed over by place, as all work is
+    scheduler: str | None,
     stop: threading.Event,
 ) -> Iterator[WriteEvent]:
     """Denoise images to disk, one after another, each with its deviation if wanted."""
@@ -133,8 +134,10 @@ def writing(
         if stop.is_set():
             return
         if not (resume and job.uncertainty and awaits_deviation(path)):
-            yield from job.write(model, volume, path, stop=stop, resume=resume)
+            yield from job.write(
+                model, volume, path, stop=stop, resume=resume, scheduler=scheduler
+            )
         if job.uncertainty and not stop.is_set():
             yield from job.write_deviation(
-                model, volume, path, stop=stop, resume=resume
+                model, volume, path, stop=stop, resume=resume, scheduler=scheduler
             )
