@@ -149,6 +149,8 @@ def test_what_is_named_is_an_image_each_and_none_comes_twice(tmp_path, noisy):
     assert pattern.open().shape == (2, 64, 64)
     with pytest.raises(ImageNotFoundError, match="check the path"):
         find_images([tmp_path / "none.tif"])
+    with pytest.raises(ImageNotFoundError, match="one by one"):
+        find_images(["s3://bucket/a.ome.zarr"])
 
 
 def test_a_link_back_up_ends(tmp_path, noisy):

@@ -191,3 +191,21 @@ def test_to_ome_tiff(cli, source, counts, expected, model, tmp_path):
     np.testing.assert_allclose(pixels, expected.clip(0), atol=0.51)
     assert [channel["Name"] for channel in xml["Channel"]] == list(NAMES)
     assert xml["TimeIncrement"] == 2.5
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_no_file_of_the_source_is_replaced(cli, counts, model, tmp_path, number):
+    source = write_multifile(tmp_path, counts)
+    out = tmp_path / f"run_C{number}.ome.tif"
+    content = out.read_bytes()
+    said = cli("denoise", source, "-m", model, "-o", out, "--overwrite")
+    assert said.code == 1
+    assert "source itself" in said.complaints[0]
+    frames = [tmp_path / f"t{number}.tif" for number in range(3)]
+    for frame in frames:
+        tifffile.imwrite(frame, counts[0, 0, 0])
+    words = ("--stack", *frames, "-m", model, "-o", frames[1], "--overwrite")
+    said = cli("denoise", *words)
+    assert said.code == 1
+    assert "source itself" in said.complaints[0]
+    assert out.read_bytes() == content

@@ -110,6 +110,23 @@ def test_dropped_started_done(dock, qtbot, recordings, tmp_path):
     assert cells(dock, 1) == ["skipped", "failed", "skipped"]
 
 
+def test_the_columns_are_those_of_the_report(dock, qtbot, recordings):
+    clean = phantom("timelapse", size=64, frames=3, seed=1).clean
+    tifffile.imwrite(recordings / "a_gt.tif", clean.astype(np.float32))
+    dropped(dock, qtbot, recordings, count=3)
+    dock.use_recipe(QUICK)
+    for _ in range(2):  # what is known of it is shown again when nothing is made
+        dock.bar.start.click()
+        finish(dock, qtbot)
+        assert cells(dock, 4)[0].endswith(" dB")
+        assert 0 < float(cells(dock, 5)[0]) < 1
+        assert cells(dock, 4)[1:] == ["", ""]
+        model = dock.table.model()
+        tip = model.index(0, 4).data(Qt.ItemDataRole.ToolTipRole)
+        assert "dB before, 3 planes compared" in tip
+    assert cells(dock, 1)[0] == "skipped"
+
+
 def test_a_result_opens_lazily_on_a_double_click(dock, qtbot, recordings):
     dropped(dock, qtbot, recordings / "a.tif", count=1)
     dock.use_recipe(QUICK)

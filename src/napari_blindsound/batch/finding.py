@@ -23,6 +23,7 @@ from napari_blindsound.errors import BlindsoundError, ImageNotFoundError
 from napari_blindsound.images import formats, tiff
 from napari_blindsound.images.fmdd import find_fmdd
 from napari_blindsound.images.frames import PNG
+from napari_blindsound.images.remote import is_url
 from napari_blindsound.images.sorting import natural_key, natural_order
 
 if TYPE_CHECKING:
@@ -138,10 +139,10 @@ def find_images(paths: Iterable[str | Path]) -> list[Found]:
     Raises
     ------
     ImageNotFoundError
-        If a path is not there.
+        If a path is not there, or is the address of a store.
     """
     found: dict[tuple[Path, tuple[Path, ...]], Found] = {}
-    named = [Path(path).expanduser().absolute() for path in paths]
+    named = [_local(path) for path in paths]
     for path in named:
         for image in _named(path):
             found.setdefault((image.path, image.files[:1]), image)
@@ -164,6 +165,16 @@ def apart(image: Found) -> list[Found]:
 def is_ours(name: str) -> bool:
     """Whether a file or folder is a result, whole or half-written, by its name."""
     return name.endswith(_OURS)
+
+
+def _local(path: str | Path) -> Path:
+    if is_url(str(path)):
+        msg = (
+            f"{path} is not on this computer: a batch is of files and folders; give "
+            "images in a store one by one to run or denoise"
+        )
+        raise ImageNotFoundError(msg)
+    return Path(path).expanduser().absolute()
 
 
 def _named(path: Path) -> Iterator[Found]:

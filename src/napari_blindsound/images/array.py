@@ -10,12 +10,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from operator import index as as_index
 from types import EllipsisType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_blindsound.errors import BlindsoundError, ImageFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 Region = tuple[slice, ...]
 
@@ -67,6 +71,11 @@ class LazyArray(ABC):
     def ndim(self) -> int:
         """Number of dimensions."""
         return len(self.shape)
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """Files on this computer that the pixels lie in, where they are known."""
+        return ()
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -126,6 +135,11 @@ class SlicedArray(LazyArray):
         super().__init__(shape, source.dtype, chunks)
         self._source = source
         self._index = index
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """Those of the source."""
+        return getattr(self._source, "files", ())
 
     def read(self, region: Region) -> npt.NDArray[Any]:
         """Pixels of a region, read from the source alone where they lie there."""

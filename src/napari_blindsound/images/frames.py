@@ -73,6 +73,11 @@ class FrameStack(LazyArray):
             frame[...] = read_frame(path, region[1:], self.shape[1:])
         return out
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """One a frame."""
+        return self.paths
+
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         """Another name as soon as one of the files was written again."""
         return "frames", [(str(path), written(path)) for path in self.paths]

@@ -238,6 +238,12 @@ class TiffArray(LazyArray):
             page[...] = read_block(self._blocks[int(number)], inner)
         return out
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files of the image, but those in a store."""
+        paths = {block.path for block in self._blocks if isinstance(block.path, Path)}
+        return tuple(sorted(paths))
+
     def __reduce__(self) -> tuple[Any, ...]:
         from napari_blindsound.images.tiff import tiff_array
 

@@ -24,6 +24,7 @@ from napari_blindsound.images.pixels import require_intensities
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 __all__ = ["ArrayLike", "Region", "Volume"]
 
@@ -88,6 +89,11 @@ class Volume:
     def ndim(self) -> int:
         """Number of axes."""
         return len(self.axes)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files on this computer that the pixels lie in, where they are known."""
+        return tuple(getattr(self.levels[0], "files", ()))
 
     @property
     def nbytes(self) -> int:

@@ -142,6 +142,10 @@ class Destination:
         check_unlocked(part.lock(self.path), self.path)
 
     def _check_source(self, volume: Volume) -> None:
+        found = self.path.resolve() if self.path.is_file() else None
+        if found in {file.resolve() for file in volume.files if found}:
+            msg = f"{self.path} is part of the source itself: choose a name beside it"
+            raise OutputError(msg)
         if volume.source is None or not Path(volume.source).exists():
             return
         source, place = _store(Path(volume.source).resolve()), self.path.resolve()
