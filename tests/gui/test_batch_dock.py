@@ -112,7 +112,8 @@ def test_dropped_started_done(dock, qtbot, recordings, tmp_path):
 
 def test_the_columns_are_those_of_the_report(dock, qtbot, recordings):
     clean = phantom("timelapse", size=64, frames=3, seed=1).clean
-    tifffile.imwrite(recordings / "a_gt.tif", clean.astype(np.float32))
+    truth, words = clean.astype(np.float32), {"metadata": {"axes": "TYX"}}
+    tifffile.imwrite(recordings / "a_gt.tif", truth, imagej=True, **words)
     dropped(dock, qtbot, recordings, count=3)
     dock.use_recipe(QUICK)
     for _ in range(2):  # what is known of it is shown again when nothing is made
