@@ -116,12 +116,14 @@ def test_the_columns_are_those_of_the_report(dock, qtbot, recordings):
     tifffile.imwrite(recordings / "a_gt.tif", truth, imagej=True, **words)
     dropped(dock, qtbot, recordings, count=3)
     dock.use_recipe(QUICK)
+    assert dock.table.isColumnHidden(4)
     for _ in range(2):  # what is known of it is shown again when nothing is made
         dock.bar.start.click()
         finish(dock, qtbot)
         assert cells(dock, 4)[0].endswith(" dB")
         assert 0 < float(cells(dock, 5)[0]) < 1
         assert cells(dock, 4)[1:] == ["", ""]
+        assert not dock.table.isColumnHidden(4)
         model = dock.table.model()
         tip = model.index(0, 4).data(Qt.ItemDataRole.ToolTipRole)
         assert "dB before, 3 planes compared" in tip

@@ -147,6 +147,9 @@ class BatchTable(QTableView):
         self.setAccessibleName("files of the batch")
         self._lay_out()
         self.doubleClicked.connect(lambda index: self.opened.emit(index.row()))
+        session.events.rows_reset.connect(self._show_truths)
+        session.events.row_changed.connect(self._on_row)
+        self._show_truths()
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Return opens a result, Delete takes rows out."""
@@ -162,6 +165,16 @@ class BatchTable(QTableView):
         """Numbers of the selected rows."""
         chosen = self.selectionModel()
         return sorted(i.row() for i in chosen.selectedRows()) if chosen else []
+
+    def _on_row(self, number: int) -> None:
+        if self._rows.session.rows[number].event.truth is not None:
+            self._show_truths()
+
+    def _show_truths(self) -> None:
+        """Columns of what is compared with ground truth, only where there is some."""
+        is_known = any(row.event.truth for row in self._rows.session.rows)
+        for column in (_PSNR, _SSIM):
+            self.setColumnHidden(column, not is_known)
 
     def _lay_out(self) -> None:
         side, top = self.verticalHeader(), self.horizontalHeader()
