@@ -181,11 +181,12 @@ def started(cluster: Cluster) -> Iterator[Workers]:
         made = _slurm(cluster.slurm) if cluster.slurm else _local(cluster.workers or 1)
         client = stack.enter_context(_client(stack.enter_context(made)))
         if cluster.slurm:
-            name = f"{cluster.slurm} jobs of Slurm"
+            name = f"{cluster.slurm} Slurm job{'s' if cluster.slurm > 1 else ''}"
             yield Workers(client, name, threads=cluster.threads)
             return
         client.register_plugin(_deaf())
-        name = f"{cluster.workers} workers"
+        several = "s" if cluster.workers and cluster.workers > 1 else ""
+        name = f"{cluster.workers} worker{several}"
         yield Workers(client, name, threads=cluster.threads, share_gpus=True)
 
 

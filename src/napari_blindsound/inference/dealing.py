@@ -105,12 +105,13 @@ class _Deal:
 
     def __post_init__(self) -> None:
         done, count = self.ledger.records, len(self.result.shards)
-        self.left = [number for number in range(count) if number not in done]
-        self.left.reverse()
+        left = [number for number in range(count) if number not in done]
+        # From the end, which is cheap: the first is the last here.
+        self.left = self.result.in_order(left)[::-1]
         self.first = len(self.left)
         self.began = time.monotonic()
         self.counted, self.count = 0.0, 1
-        self.order = _order(self.result, self.workers)
+        self.order = _order(self.result, self.workers, is_begun=self.ledger.is_begun)
         self.client = self.workers.client
         name = self.order.name
         self.client.subscribe_topic(name, lambda event: self.came.put(event[1]))
@@ -220,7 +221,7 @@ def _carried(order: Order) -> Order:
     return order
 
 
-def _order(result: Result, workers: Workers) -> Order:
+def _order(result: Result, workers: Workers, *, is_begun: bool) -> Order:
     contents = read(result.destination.ledger)
     assert contents is not None
     place = result.destination.path.absolute()
@@ -236,6 +237,7 @@ def _order(result: Result, workers: Workers) -> Order:
         versions=versions(),
         threads=workers.threads,
         gpus=_gpus(result) if workers.share_gpus else 0,
+        is_begun=is_begun,
         result=cloudpickle.dumps(sent),
     )
 

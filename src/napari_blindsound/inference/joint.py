@@ -47,7 +47,10 @@ class _Run:
     def __init__(self, result: Result, part: Part, stop: threading.Event) -> None:
         self.result, self.part, self.stop = result, part, stop
         self.path = result.destination.path
-        self.numbers = part.numbers(len(result.shards))
+        count = len(result.shards)
+        # All commands cut the same order in the same way.
+        places = part.numbers(count)
+        self.numbers = result.in_order(range(count))[places.start : places.stop]
         self.total = sum(pixels_of(result.shards[number]) for number in self.numbers)
 
     def events(self) -> Iterator[WriteEvent]:
@@ -102,9 +105,8 @@ class _Run:
     def _found(self, sink: Sink) -> Records:
         """Shards of this part that are finished and still there."""
         found = self.result.told(sink)
-        for number in list(found):
-            if number not in self.numbers:
-                found.discard(number)
+        for number in {*found} - {*self.numbers}:
+            found.discard(number)
         for number in self.result.missing(sink, found):
             found.discard(number)
         return found

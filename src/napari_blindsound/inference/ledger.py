@@ -194,6 +194,10 @@ class Notebook(Protocol):
 
     records: Records
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether any shard is finished, by whomever."""
+
     def add(self, record: Record) -> None:
         """Say that a shard is finished; called by several threads."""
 
@@ -249,6 +253,8 @@ class Notepad:
     ----------
     told : callable, optional
         Given each record, by the thread that adds it.
+    is_begun : bool
+        Whether the ledger has finished shards already.
 
     Attributes
     ----------
@@ -258,11 +264,22 @@ class Notepad:
         The same with their notes.
     """
 
-    def __init__(self, told: Callable[[Record], object] | None = None) -> None:
+    def __init__(
+        self,
+        told: Callable[[Record], object] | None = None,
+        *,
+        is_begun: bool = False,
+    ) -> None:
+        self._was_begun = is_begun
         self.records = Records()
         self.added: list[Record] = []
         self._told = told
         self._lock = threading.Lock()
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether any shard is finished."""
+        return self._was_begun or bool(self.records)
 
     def add(self, record: Record) -> None:
         """Say that a shard is finished."""
@@ -312,6 +329,11 @@ class Ledger:
             self._file.write(b"\n")
         else:
             self._append({"blindsound": FORMAT, **asdict(header)})
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether any shard is finished."""
+        return bool(self.records)
 
     def ready(self) -> None:
         """Say that the empty result stands: from now on it can be continued."""

@@ -1,11 +1,11 @@
 """A result that several commands write together, each its part: job arrays.
 
-A part is a run of consecutive shards: neighbors in the image are read by one command,
-so that the source's chunks are read once, but for those at the few borders between
-parts. Each part has a ledger and a lock of its own beside the result; the lock of the
-result is held in turns, to make the empty result and to complete it. Nothing but the
-number of the part must differ between the commands, and a part that was killed is
-started again by its own.
+A part is a run of consecutive shards, in the order in which those of one chunk of the
+source come together: neighbors are read by one command, so that chunks are read once,
+but for those at the few borders between parts. Each part has a ledger and a lock of its
+own beside the result; the lock of the result is held in turns, to make the empty result
+and to complete it. Nothing but the number of the part must differ between the commands,
+and a part that was killed is started again by its own.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Part:
         return f"{self.number}/{self.count}"
 
     def numbers(self, shards: int) -> range:
-        """Numbers of the shards of this part, of so many in all."""
+        """Places of this part's shards among so many, in the order of the visits."""
         first = (self.number - 1) * shards // self.count
         return range(first, self.number * shards // self.count)
 

@@ -218,7 +218,7 @@ class Pipeline:
         pixels, clipped = converted(self._arranged(piece.padded, denoised), self.dtype)
         written = float(pixels.sum(dtype=np.float64))
         tally = Tally(pixels.size, clipped, piece.noisy, written)
-        with output_errors(self.path, is_kept=bool(self.ledger.records)):
+        with output_errors(self.path, is_kept=self.ledger.is_begun):
             notes = self.sink.put(region, pixels)
             self.ledger.add(Record(number, self.sink.size(region), tally, notes))
 

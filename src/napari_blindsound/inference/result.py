@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_blindsound.errors import OutputError
 from napari_blindsound.images.axes import Axes
 from napari_blindsound.inference.lazy import source_token
@@ -19,13 +21,12 @@ from napari_blindsound.inference.ledger import Notepad, Records, records_of
 from napari_blindsound.inference.ngff import NgffSink
 from napari_blindsound.inference.ome_tiff import OmeTiffSink
 from napari_blindsound.inference.pipeline import Pipeline
+from napari_blindsound.inference.plan import in_order
 from napari_blindsound.inference.resume import check_same, leftover
 from napari_blindsound.inference.shards import Shards, output_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    import numpy as np
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from napari_blindsound.images.volume import Volume
     from napari_blindsound.inference.destination import Destination
@@ -94,6 +95,12 @@ class Result:
         names = output_order(self.volume.axes.names)
         shape = tuple(self.volume.shape[i] for i in self._order)
         return Shards(names, shape, self.config.chunk, self.config.shard)
+
+    def in_order(self, numbers: Iterable[int]) -> list[int]:
+        """Shards so that those of one chunk of the source come one after the other."""
+        given = np.fromiter(numbers, np.intp)
+        found: list[int] = in_order(self.shards, self.volume, given).tolist()
+        return found
 
     def begun(self) -> Header | None:
         """What the ledger says that there is to go on with, None to start anew.
