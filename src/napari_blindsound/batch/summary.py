@@ -82,7 +82,7 @@ class Summary:
                 "noise": [_noise(glance) for glance in glances],
                 "noise_text": event.noise,
                 "estimated_gain_db": event.quality,
-                "truth": event.truth and _finite(asdict(event.truth)),
+                "truth": event.truth and finite(asdict(event.truth)),
                 "seconds": round(event.seconds, 3),
             }
         entry |= {
@@ -149,7 +149,7 @@ def _read(path: Path) -> dict[tuple[Any, ...], dict[str, Any]] | None:
 
 def _noise(glance: Glance) -> dict[str, float | None]:
     noise = glance.noise
-    return _finite(
+    return finite(
         {
             "gain": noise.gain,
             "offset": noise.offset,
@@ -159,7 +159,7 @@ def _noise(glance: Glance) -> dict[str, float | None]:
     )
 
 
-def _finite(numbers: Mapping[str, float | None]) -> dict[str, float | None]:
+def finite(numbers: Mapping[str, float | None]) -> dict[str, float | None]:
     """Numbers without those that JSON has no word for."""
     return {
         name: number if number is not None and math.isfinite(number) else None

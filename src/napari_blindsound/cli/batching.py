@@ -16,6 +16,7 @@ from cyclopts import Parameter
 from napari_blindsound.batch import RowEvent, find_images, run_batch
 from napari_blindsound.batch.config import BatchConfig
 from napari_blindsound.batch.recipe import write_batch
+from napari_blindsound.batch.summary import finite
 from napari_blindsound.cli import messages
 from napari_blindsound.cli.interruption import stoppable
 from napari_blindsound.cli.messages import table
@@ -272,7 +273,7 @@ def _data(ended: Mapping[int, RowEvent], found: Sequence[Found]) -> dict[str, An
                 "seconds": round(event.seconds, 3),
                 "noise": event.noise,
                 "estimated_gain_db": event.quality,
-                "truth": event.truth and asdict(event.truth),
+                "truth": event.truth and finite(asdict(event.truth)),
                 "message": event.message,
                 "result": str(event.path) if event.path else None,
             }
