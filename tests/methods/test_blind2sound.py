@@ -53,6 +53,7 @@ def authors():
     method = build(
         noise="sensed",
         variance="square",
+        weighting=1.0,
         depth=5,
         cell=cell,
         phases=cell**2,
@@ -227,3 +228,12 @@ def test_the_paper_has_no_shift():
     method = build(variance="square")
     method.loss(torch.rand(2, 1, 32, 32) + 3, 0.5)
     assert float(method.shift) == 0
+
+
+def test_pixels_of_much_noise_weigh_less_but_not_as_little_as_in_the_likelihood():
+    noise = torch.tensor([1.0, 4.0, 100.0]).view(1, 1, 1, 1, 3)
+    evened = [build(weighting=w)._evened(noise).flatten() for w in (0.0, 0.5, 1.0)]
+    ratios = [float(variances[1] / variances[0]) for variances in evened]
+    assert ratios == pytest.approx([1, 2, 4])
+    # As large as before at the mean, so that deviation and gradient keep their size.
+    assert float(evened[0][0]) == pytest.approx(35)

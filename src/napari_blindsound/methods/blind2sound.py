@@ -46,6 +46,7 @@ class Blind2SoundConfig(RevisibleConfig):
         "paper": {
             "noise": "sensed",
             "variance": "square",
+            "weighting": 1.0,
             "width": 48,
             "depth": 5,
             "phases": 16,
@@ -74,6 +75,13 @@ class Blind2SoundConfig(RevisibleConfig):
         "network trained along, as in the paper",
     )
     sensing: float = Field(0.01, ge=0, description="weight of the loss of that network")
+    weighting: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="power of the noise's variance by which pixels weigh less: 1 as "
+        "the likelihood says, 0 all alike, as a squared error does",
+    )
     variance: Literal["share", "square"] = Field(
         "share",
         description="the result's own variance: a share of the noise's, learned where "
@@ -110,6 +118,9 @@ class Blind2Sound(Revisible):
     little of the pixel's own noise, and so trust the dark half of it more. That makes
     outliers harmless (+0.4 dB on images of few photons) but the result too dark by some
     hundredths of the noise; what is missing on average is kept and added (`shift`).
+    The weights are the square root of the likelihood's: its own make the most of few
+    photons, but a long training then spends itself on the dark, where the squared error
+    of an image does not come from.
 
     Estimates: *visible*, *blind*, *blended* as in Blind2Unblind, and *deviation*, the
     standard deviation of the visible estimate, to be calibrated.
@@ -182,7 +193,7 @@ class Blind2Sound(Revisible):
                 noise = self._noise(alone.detach(), sensed, 0.0)
                 error = target[group] - alone.detach()
                 terms[DEVIATION] = self._likelihood(error, own, noise, share[group])
-            noise = self._noise(mean.detach(), sensed, lam)
+            noise = self._evened(self._noise(mean.detach(), sensed, lam))
             error = target[group] - mean
             terms["re-visible"] = self._likelihood(error, around, noise, share[group])
             if sensed is not None and config.sensing:
@@ -282,6 +293,15 @@ class Blind2Sound(Revisible):
         read_variance = blended_variance(blind, visible, lam)
         variance: Tensor = read_variance + gain * mean.clamp(min=_LEAST_LIGHT)
         return variance
+
+    def _evened(self, noise: Tensor) -> Tensor:
+        """Variances that differ less, as the weighting says, and are as large."""
+        power = self.config.weighting
+        if power == 1:
+            return noise
+        usual = noise.detach().mean((0, 1, 3, 4), keepdim=True)
+        evened: Tensor = usual * (noise / usual) ** power
+        return evened
 
     def _calibrated(self, mean: Tensor) -> Tensor:
         light = (mean - self.dark).clamp(min=_LEAST_LIGHT)
