@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -32,6 +33,12 @@ def trained(tmp_path_factory):
     return folder, told
 
 
+def frames(path):
+    """Two, as the model may look at the frames before and after."""
+    pixels = np.full((2, 64, 48), 120, np.uint16)
+    tifffile.imwrite(path, pixels, imagej=True, metadata={"axes": "TYX"})
+
+
 def test_train_and_apply(trained):
     folder, told = trained
     noisy, denoised = (float(line.split()[1]) for line in told.splitlines()[:2])
@@ -51,10 +58,10 @@ def test_lazy_zarr(tmp_path):
 
 def test_lazy_with_a_model_that_was_saved(trained, tmp_path):
     folder, _ = trained
-    np.save(tmp_path / "plane.npy", np.full((64, 48), 120, np.uint16))
+    frames(tmp_path / "frames.tif")
     model = folder / "before_after.blindsound"
-    told = example("lazy_zarr.py", "plane.npy", "--model", model, folder=tmp_path)
-    assert told.startswith("YX (64, 48): 1 blocks")
+    told = example("lazy_zarr.py", "frames.tif", "--model", model, folder=tmp_path)
+    assert told.startswith("TYX (2, 64, 48): 2 blocks")
 
 
 def test_batch(tmp_path):
@@ -80,13 +87,13 @@ def test_cluster(tmp_path):
 )
 def test_lazy_layer_in_napari(trained, tmp_path):
     pytest.importorskip("napari")
-    np.save(tmp_path / "plane.npy", np.full((64, 48), 120, np.uint16))
+    frames(tmp_path / "frames.tif")
     words = ["--model", trained[0] / "before_after.blindsound", "--close-after", 5]
-    words = ["plane.npy", *words]
+    words = ["frames.tif", *words]
     # napari and what it brings along warn when they are imported.
     options = {"folder": tmp_path, "warnings": "default"}
     told = example("lazy_layer_in_napari.py", *words, **options)
-    assert "plane.npy denoised: dask.array<blindsound-" in told
+    assert "frames.tif denoised: dask.array<blindsound-" in told
     assert told.splitlines()[-1] == "0 tiles left"
 
 

@@ -25,8 +25,8 @@ from napari_blindsound.images.array import LazyArray, Region
 from napari_blindsound.images.axes import Axes, settle_axes
 from napari_blindsound.images.remote import written
 from napari_blindsound.images.sorting import natural_order
+from napari_blindsound.images.tiff_blocks import check_complete, page_block, read_block
 from napari_blindsound.images.tiff_metadata import TiffMetadata, read_metadata
-from napari_blindsound.images.tiff_pixels import check_complete, page_block, read_block
 from napari_blindsound.images.volume import Volume
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from zarr import Array
 from zarr.core.sync import sync
 
 from napari_blindsound.images.array import SlicedArray, is_dask
-from napari_blindsound.images.tiff_pixels import RawBlock, TiffArray
+from napari_blindsound.images.tiff_blocks import RawBlock
+from napari_blindsound.images.tiff_pixels import TiffArray
 
 if TYPE_CHECKING:
     from napari_blindsound.images.array import ArrayLike
