@@ -18,7 +18,7 @@ def demo_folder(session_folder):
 def test_demo_gains_and_says_where_things_lie(cli, demo_folder):
     # A second one replaces the first.
     for _ in range(2):
-        said = cli("demo", "-o", demo_folder, "--steps", "40", "--size", "96", "--json")
+        said = cli("demo", "-o", demo_folder, "--steps", "120", "--size", "96", "--json")
         assert said.code == 0, said.err
     data = json.loads(said.out)
     assert data["psnr_denoised"] > data["psnr_noisy"] + 3
@@ -32,7 +32,7 @@ def test_demo_gains_and_says_where_things_lie(cli, demo_folder):
     volumes = [open_volume(data["files"][name]) for name in ("noisy", "denoised")]
     assert volumes[0].axes == volumes[1].axes
     assert volumes[0].axes[0].unit == "second"
-    assert load(data["files"]["model"]).provenance["steps"] == [40]
+    assert load(data["files"]["model"]).provenance["steps"] == [120]
     assert str(demo_folder) in said.err
     with Image.open(data["files"]["picture"]) as drawn:
         pixels = np.asarray(drawn.convert("L"))

@@ -122,7 +122,9 @@ class Context:
         """Positions along the axis of a region's planes and of those around them."""
         at, around = volume.axes.index(self.axis), self.planes
         span, size = region[at], volume.shape[at]
-        places: npt.NDArray[np.intp] = np.arange(span.start - around, span.stop + around)
+        places: npt.NDArray[np.intp] = np.arange(
+            span.start - around, span.stop + around
+        )
         places[places < 0] += around + 1
         places[places >= size] -= around + 1
         return places
