@@ -17,8 +17,9 @@ def demo_folder(session_folder):
 
 def test_demo_gains_and_says_where_things_lie(cli, demo_folder):
     # A second one replaces the first.
+    words = ("--steps", "120", "--size", "96", "--json")
     for _ in range(2):
-        said = cli("demo", "-o", demo_folder, "--steps", "120", "--size", "96", "--json")
+        said = cli("demo", "-o", demo_folder, *words)
         assert said.code == 0, said.err
     data = json.loads(said.out)
     assert data["psnr_denoised"] > data["psnr_noisy"] + 3
