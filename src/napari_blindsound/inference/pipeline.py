@@ -7,6 +7,7 @@ chunks of the source follow one another, and each chunk is read once.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from napari_blindsound.inference.tiling import TileOperator
 
 READ_AHEAD = 2  # shards
-FETCHERS = 4  # threads that decode for the one that reads
+FETCHERS = min(4, os.cpu_count() or 1)  # threads that decode for the one that reads
 BESIDE = 3  # threads that prepare shards for a device, and restore their results
 WRITERS = 2  # threads, and shards that wait for them
 
@@ -75,7 +76,8 @@ class _Piece:
         return pixels_of(self.region)
 
 
-_Result = tuple[_Piece, npt.NDArray[np.float32]]
+_Pixels = npt.NDArray[np.float32]
+_Result = tuple[_Piece, _Pixels]
 
 
 @dataclass(frozen=True)
@@ -131,27 +133,38 @@ class Pipeline:
             _threads(WRITERS, "write") as writers,
         ):
             source = read_once(self.volume, plan, fetchers)
-            behind: deque[Future[None]] = deque()
+            behind: deque[Future[_Pixels]] = deque()
+            spare: list[_Pixels] = []
             read = self._read_ahead(source, plan, readers)
-            with closing(self._computed(read)) as work:
+            with closing(self._computed(read, spare)) as work:
                 for done in work:
                     if isinstance(done, int):
                         yield done
                         continue
                     if len(behind) == WRITERS:
-                        behind.popleft().result()
+                        spare.append(behind.popleft().result())
                     behind.append(writers.submit(self._put, *done))
             while behind:
                 behind.popleft().result()
 
-    def _computed(self, pieces: Iterator[_Piece]) -> Generator[int | _Result]:
-        """Denoise what was read: pixels after each tile, and results as they come."""
+    def _computed(
+        self, pieces: Iterator[_Piece], spare: list[_Pixels]
+    ) -> Generator[int | _Result]:
+        """Denoise what was read: pixels after each tile, and results as they come.
+
+        Into `spare` memory, where its shape fits: new memory is slow at first touch,
+        and what is given back and taken again in turns makes a process grow.
+        """
         tiler = Tiler(self.denoiser)
         if str(getattr(self.denoiser, "device", "cpu")) != "cpu":
             yield from self._computed_beside(pieces, tiler)
             return
         for piece in pieces:
-            denoised = np.empty(piece.padded.shape, np.float32)
+            shape = piece.padded.shape
+            fit = [i for i, pixels in enumerate(spare) if pixels.shape == shape]
+            denoised = spare.pop(fit[0]) if fit else np.empty(shape, np.float32)
+            # Of another shape are those of an earlier part of the image.
+            spare.clear()
             tiles = tiler.steps(piece.padded.pixels, denoised)
             yield from _shares(tiles, piece.padded.n_pixels, piece.size)
             yield piece, denoised
@@ -212,8 +225,8 @@ class Pipeline:
         source, target = self.volume.axes.names, self.sink.shards.names
         return unstack(planes, source, padded.lead, target)
 
-    def _put(self, piece: _Piece, denoised: npt.NDArray[np.float32]) -> None:
-        """Write one shard, and say so."""
+    def _put(self, piece: _Piece, denoised: _Pixels) -> _Pixels:
+        """Write one shard, and say so; the memory that is no longer needed."""
         number, region = piece.number, piece.region
         pixels, clipped = converted(self._arranged(piece.padded, denoised), self.dtype)
         written = float(pixels.sum(dtype=np.float64))
@@ -221,6 +234,7 @@ class Pipeline:
         with output_errors(self.path, is_kept=self.ledger.is_begun):
             notes = self.sink.put(region, pixels)
             self.ledger.add(Record(number, self.sink.size(region), tally, notes))
+        return denoised
 
 
 def converted(

@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 # Bytes of decoded chunks. Chunks of 64 planes below a shard of 2048 pixels a side are
 # 0.7 GB of 16 bits; where chunks are flat, a hundredth of it is used.
 MOST = 2**30
-# Bytes fetched by one thread at once: little beside a shard, much beside a request.
-_PIECE = 2**25
+# Bytes fetched by one thread at once: less than a shard, much beside a request.
+_PIECE = 2**22
 
 Chunk = tuple[int, ...]
 _Mask = npt.NDArray[np.bool_]
