@@ -48,8 +48,9 @@ itself, in seconds to minutes, and is then applied to all of it, or to any other
 of the same microscope. Nothing is uploaded, nothing is downloaded.
 
 Images: TIFF, OME-TIFF, ImageJ hyperstacks, folders of PNG or TIFF frames, Zarr and
-OME-Zarr. Results: OME-Zarr (`.ome.zarr`) or OME-TIFF (`.ome.tif`), with the scale,
-units and axes of their source.
+OME-Zarr; TIFF and Zarr also by their address (`https://...`, `s3://...`). Results:
+OME-Zarr (`.ome.zarr`) or OME-TIFF (`.ome.tif`), with the scale, units and axes of their
+source.
 """
 _EPILOGUE = """Begin with:
 
