@@ -176,7 +176,7 @@ def denoise(
         For a model given as a path.
     stop : threading.Event, optional
         Set it to end early; nothing is then at `output`, but what is finished is kept
-        beside it, and ``WriteConfig(resume=True)`` continues it.
+        beside it, and the same call continues it.
     on_event : callable, optional
         Called with each event of the writing.
 

@@ -88,18 +88,27 @@ class Workers:
         As of `Cluster`.
     share_gpus : bool
         Whether they are all on this computer and its accelerators are theirs.
+    has_dashboard : bool
+        Whether they can be watched at work.
     """
 
     def __init__(
-        self, client: Client, name: str, *, threads: int = 1, share_gpus: bool = False
+        self,
+        client: Client,
+        name: str,
+        *,
+        threads: int = 1,
+        share_gpus: bool = False,
+        has_dashboard: bool = True,
     ) -> None:
         self.client, self.name, self.threads = client, name, threads
         self.share_gpus = share_gpus
+        self._has_dashboard = has_dashboard
 
     @property
     def dashboard(self) -> str | None:
         """Where they can be watched at work; None where nothing is to be seen."""
-        return self.client.dashboard_link if find_spec("bokeh") else None
+        return self.client.dashboard_link or None if self._has_dashboard else None
 
     def are_lost(self) -> bool:
         """Whether the scheduler has gone."""
@@ -180,14 +189,18 @@ def started(cluster: Cluster) -> Iterator[Workers]:
             return
         made = _slurm(cluster.slurm) if cluster.slurm else _local(cluster.workers or 1)
         client = stack.enter_context(_client(stack.enter_context(made)))
-        if cluster.slurm:
-            name = f"{cluster.slurm} Slurm job{'s' if cluster.slurm > 1 else ''}"
-            yield Workers(client, name, threads=cluster.threads)
-            return
-        client.register_plugin(_deaf())
-        several = "s" if cluster.workers and cluster.workers > 1 else ""
-        name = f"{cluster.workers} worker{several}"
-        yield Workers(client, name, threads=cluster.threads, share_gpus=True)
+        if not cluster.slurm:
+            client.register_plugin(_deaf())
+        count = cluster.slurm or cluster.workers or 1
+        what = "Slurm job" if cluster.slurm else "worker"
+        yield Workers(
+            client,
+            f"{count} {what}{'s' if count > 1 else ''}",
+            threads=cluster.threads,
+            share_gpus=not cluster.slurm,
+            # The page of a scheduler of ours is drawn by bokeh.
+            has_dashboard=bool(find_spec("bokeh")),
+        )
 
 
 def connected(scheduler: Workers | str) -> AbstractContextManager[Workers]:

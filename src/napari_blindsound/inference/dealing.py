@@ -23,9 +23,9 @@ import numpy as np
 
 from napari_blindsound.errors import BlindsoundError, ClusterError
 from napari_blindsound.images.array import LazyArray
-from napari_blindsound.inference.ledger import read
+from napari_blindsound.inference.ledger import as_record, read
 from napari_blindsound.inference.parts import check_whole
-from napari_blindsound.inference.working import Order, as_record, end, versions, work
+from napari_blindsound.inference.working import Order, end, versions, work
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

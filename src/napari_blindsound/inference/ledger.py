@@ -344,7 +344,7 @@ class Ledger:
         with self._lock:
             if record.shard in self.records:
                 return
-            self._append(asdict(record))
+            self._append(as_facts(record))
             self.records.add(record)
             self.tally = self.tally.plus(record.tally)
 
@@ -356,6 +356,22 @@ class Ledger:
         rest = memoryview(json.dumps(facts).encode() + b"\n")
         while rest:
             rest = rest[self._file.write(rest) :]
+
+
+def as_facts(record: Record) -> dict[str, Any]:
+    """A record as plain data."""
+    return {**vars(record), "tally": vars(record.tally)}
+
+
+def as_record(facts: Mapping[str, Any]) -> Record:
+    """Inverse of :func:`as_facts`.
+
+    Raises
+    ------
+    KeyError, TypeError
+        If it is no record.
+    """
+    return Record(**{**facts, "tally": Tally(**facts["tally"])})
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
@@ -371,7 +387,7 @@ def _record(line: bytes) -> Record | None:
     if facts is None or "shard" not in facts:
         return None
     try:
-        return Record(**{**facts, "tally": Tally(**facts["tally"])})
+        return as_record(facts)
     except (KeyError, TypeError):
         return None
 

@@ -12,13 +12,13 @@ import pickle
 import platform
 import threading
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from napari_blindsound.errors import ClusterError, OutputError
-from napari_blindsound.inference.ledger import Notepad, Record, Tally, read
+from napari_blindsound.inference.ledger import Notepad, Record, as_facts, read
 from napari_blindsound.training.threads import fixed
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def work(order: Order, numbers: Sequence[int]) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        A record for each finished shard, as :func:`as_record` takes it; fewer than
+        A record for each finished shard, as `ledger.as_record` takes it; fewer than
         asked for where the work was ended. Each is also sent as an event, at once.
 
     Raises
@@ -119,19 +119,14 @@ def work(order: Order, numbers: Sequence[int]) -> list[dict[str, Any]]:
     worker = _distributed().get_worker()
 
     def tell(record: Record) -> None:
-        worker.log_event(order.name, {"record": asdict(record)})
+        worker.log_event(order.name, {"record": as_facts(record)})
 
     with _AT_WORK:
         if order.name in _ENDED:
             return []
         notepad = Notepad(tell, is_begun=order.is_begun)
         _bench(order, worker.name).work(numbers, notepad)
-    return [asdict(record) for record in notepad.added]
-
-
-def as_record(facts: Mapping[str, Any]) -> Record:
-    """A record from the plain data that a worker sends."""
-    return Record(**{**facts, "tally": Tally(**facts["tally"])})
+    return [as_facts(record) for record in notepad.added]
 
 
 def end(name: str) -> None:
