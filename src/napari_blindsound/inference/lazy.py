@@ -108,7 +108,9 @@ def lazy(
         msg = f"a block of {block} pixels is none: give a side above zero, such as 1024"
         raise ValueError(msg)
     name = f"blindsound-{denoiser.revision}-{source_token(volume)}"
-    carried = Carried(f"{name}-{getattr(denoiser, 'device', '')}", denoiser)
+    # One for all images that are denoised by it.
+    place = f"{type(denoiser).__qualname__}-{getattr(denoiser, 'device', '')}"
+    carried = Carried(f"{denoiser.revision}-{place}", denoiser)
     return [
         _array(_Level(carried, volume, number, shape), f"{name}-{number}")
         for number, shape in enumerate(_block_shapes(denoiser, volume, block))
