@@ -74,6 +74,11 @@ def test_repeats_that_the_model_saw_do_not_flatter_it():
     true = true_psnr(model, volume, clean)
     assert found.low <= true <= found.high
     assert found.psnr == pytest.approx(true, abs=1.2)
+    # It takes what is there in one frame alone for noise, and that is told.
+    trusted = trust(model, volume).channels[0]
+    verdicts = {f.test: f.verdict for f in trusted.findings}
+    assert verdicts["single frames"] == "warn"
+    assert trusted.injection.alone.slope < trusted.injection.difference.slope
 
 
 def test_trust_is_earned_as_by_others(made, model):
@@ -83,6 +88,7 @@ def test_trust_is_earned_as_by_others(made, model):
     assert "fail" not in verdicts.values()
     assert found.channels[0].blank is not None
     assert found.channels[0].injection is not None
+    assert "single frames" not in verdicts
 
 
 def test_deviations_are_calibrated(made, model):

@@ -70,9 +70,11 @@ def _of_neighbors(volume: Volume, found: Sequence[Glance]) -> Iterator[str]:
         region=(max(rows for rows, _ in regions), max(right for _, right in regions)),
     )
     if choice.is_told:
+        is_movie = choice.context.planes and choice.context.axis == "T"
+        brief = ", as where events of a single frame matter" if is_movie else ""
         yield (
             f"{choice.words[:1].upper()}{choice.words[1:]}; the setting context "
-            f"overrides it."
+            f"overrides it{brief}."
         )
 
 

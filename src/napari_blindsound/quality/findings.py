@@ -39,6 +39,7 @@ _GRID = (0.03, 0.1)  # noise levels; good: up to 0.006, with ratios of up to 19
 _GRID_RATIO = 4.0  # power over that beside it, below which a grid is chance
 
 BLANK, INJECTION = "blank test", "injection test"
+_SINGLE, _BRIEF = "single frames", "what lasts for one frame is kept"
 _EXPECTED = {
     BLANK: "pure noise comes out nearly flat",
     INJECTION: "brightness is kept, fainter spots are seen",
@@ -128,6 +129,21 @@ def of_injection(injection: Injection) -> Finding:
     elif limits != "pass":
         advice = _COPY
     return Finding(INJECTION, verdict, found, _EXPECTED[INJECTION], advice)
+
+
+def of_single_frames(injection: Injection) -> Finding | None:
+    """Warn of what a model that sees several frames makes of events in one of them."""
+    if injection.alone is None:
+        return None
+    kept, error = injection.alone.slope, injection.alone.slope_error
+    found = (
+        f"Spots that light up in one frame alone come out with {_percent(kept)} ± "
+        f"{_percent(error)} of their brightness."
+    )
+    if graded(kept, *_KEPT) == "pass":
+        return Finding(_SINGLE, "pass", found, _BRIEF)
+    advice = "Where such events matter, train a model with context=none."
+    return Finding(_SINGLE, "warn", found, _BRIEF, advice)
 
 
 def of_dark(bias: Bias) -> Finding:

@@ -1,8 +1,8 @@
 """Injection test: what becomes of beads of known brightness planted in the image.
 
-Where a model sees neighboring planes, beads are planted in the plane in the middle. In
-a stack, half of their light is in the next planes, as the optics have it. In a movie
-they light up in one frame: what lasts for longer is easier to keep.
+Where a model sees neighboring planes, they have the beads, too: those of a stack half
+of the light, as the optics have it, and all of it the frames of a movie. What becomes
+of beads that light up in one frame alone is told apart.
 """
 
 from __future__ import annotations
@@ -114,6 +114,8 @@ class Injection:
         How many were planted.
     sigma : float
         Median standard deviation of the noise where they were, counts.
+    alone : Response, optional
+        As `difference`, of beads in one frame of which the model sees several.
     """
 
     noisy: Response
@@ -121,10 +123,13 @@ class Injection:
     difference: Response
     beads: int
     sigma: float
+    alone: Response | None = None
 
     def as_data(self) -> dict[str, Any]:
         """For programs."""
+        alone = {} if self.alone is None else {"single_frame": self.alone.as_data()}
         return {
+            **alone,
             "brightness": list(BRIGHTNESS),
             "beads": self.beads,
             "sigma": self.sigma,
@@ -192,16 +197,16 @@ def injection_test(
             _planted(place, center.shape[1:], level, rng)
             for place, level in zip(places, levels, strict=True)
         ]
-        beads = share * np.stack([image for image, _ in planted]).astype(np.float32)
+        spots = np.stack([image for image, _ in planted]).astype(np.float32)
+        beads, same = share * spots, plain[draw % 2]
         fresh = exposure.draw(scene + beads, rng)
-        with_fresh, with_same = denoise_windows(
-            denoiser, np.stack([fresh, plain[draw % 2] + beads])
-        )
-        images = (
-            fresh[middle] - center,
-            with_fresh - center,
-            with_same - before[draw % 2],
-        )
+        given = [fresh, same + beads]
+        if denoiser.context.planes and denoiser.context.axis == "T":
+            given.append(same.copy())
+            given[-1][middle] += spots
+        with_fresh, *with_same = denoise_windows(denoiser, np.stack(given))
+        images = [fresh[middle] - center, with_fresh - center]
+        images += [one - before[draw % 2] for one in with_same]
         for channel, place in enumerate(places):
             peaks = [_peaks(image[channel], place) for image in images]
             tables[channel].append(np.stack([planted[channel][1], *peaks]))
@@ -220,7 +225,7 @@ def _draws(places: Sequence[_Places]) -> int:
 def _shares(context: Context) -> Image:
     """Of a bead's light in each plane of a window, (depth, 1, 1, 1)."""
     away = np.abs(np.arange(context.depth) - context.planes)
-    share = 0.5**away if context.axis == "Z" else (away == 0)
+    share = 0.5**away if context.axis == "Z" else np.ones(context.depth)
     return share.astype(np.float32)[:, None, None, None]
 
 
@@ -284,10 +289,12 @@ def _injection(table: Floats, places: _Places) -> Injection | None:
     brightness = table[0]
     if len(brightness) < _FEWEST:
         return None
-    noisy, denoised, difference = (_response(brightness, row) for row in table[1:])
+    noisy, denoised, difference, *alone = (
+        _response(brightness, row) for row in table[1:]
+    )
     planted = int(np.count_nonzero(brightness))
     sigma = float(np.median(places.sigma))
-    return Injection(noisy, denoised, difference, planted, sigma)
+    return Injection(noisy, denoised, difference, planted, sigma, *alone)
 
 
 def _response(brightness: Floats, peaks: Floats) -> Response:

@@ -206,6 +206,7 @@ def _channel(trial: Trial, index: int, title: str, noise: NoiseModel) -> Channel
         findings.of_injection(injection)
         if injection
         else findings.not_done(findings.INJECTION, trial.why_not),
+        findings.of_single_frames(injection) if injection else None,
         findings.of_dark(bias),
         findings.of_intensity(bias),
         findings.of_residual(residual),
