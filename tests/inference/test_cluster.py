@@ -12,7 +12,9 @@ import threading
 import time
 from contextlib import suppress
 
+import dask
 import numpy as np
+import psutil
 import pytest
 
 from napari_blindsound.errors import ClusterError, DataError, OutputError
@@ -192,7 +194,7 @@ def test_a_scheduler_that_does_not_answer(denoiser, volume, tmp_path, monkeypatc
 
 
 @pytest.fixture
-def dask(tmp_path):
+def daemons(tmp_path):
     """A scheduler and workers as an administrator would start them."""
     started = []
 
@@ -227,14 +229,14 @@ def dask(tmp_path):
 WORKER = ("worker", "--nthreads", "1", "--no-nanny")
 
 
-def test_a_scheduler_that_goes_away(dask, denoiser, volume, alone, tmp_path):
-    scheduler = dask("scheduler", "--host", "127.0.0.1", "--port", "0")
+def test_a_scheduler_that_goes_away(daemons, denoiser, volume, alone, tmp_path):
+    scheduler = daemons("scheduler", "--host", "127.0.0.1", "--port", "0")
     path = tmp_path / "out.ome.zarr"
-    events = write(denoiser, volume, path, SMALL, scheduler=dask.address())
+    events = write(denoiser, volume, path, SMALL, scheduler=daemons.address())
     first, waiting = itertools.islice(events, 2)
     assert (first.message, first.done) == ("denoising", 0)
     assert waiting.message.startswith("waiting for the workers of tcp://127.0.0.1")
-    dask(*WORKER)
+    daemons(*WORKER)
 
     def watched():
         for event in events:
@@ -248,15 +250,54 @@ def test_a_scheduler_that_goes_away(dask, denoiser, volume, alone, tmp_path):
     assert contents(last.path) == alone["out.ome.zarr"][1]
 
 
-def test_workers_of_another_version_are_refused(dask, denoiser, volume, tmp_path):
+def test_workers_of_another_version_are_refused(daemons, denoiser, volume, tmp_path):
     fake = tmp_path / "older" / "napari_blindsound-0.0.1.dist-info"
     fake.mkdir(parents=True)
     metadata = "Metadata-Version: 2.1\nName: napari-blindsound\nVersion: 0.0.1\n"
     (fake / "METADATA").write_text(metadata)
-    dask("scheduler", "--host", "127.0.0.1", "--port", "0")
-    dask(*WORKER, PYTHONPATH=str(fake.parent))
+    daemons("scheduler", "--host", "127.0.0.1", "--port", "0")
+    daemons(*WORKER, PYTHONPATH=str(fake.parent))
     path = tmp_path / "out.ome.zarr"
     said = r"napari-blindsound 0\.0\.1 \(here .*same versions on all computers"
     with pytest.raises(ClusterError, match=said):
-        list(write(denoiser, volume, path, SMALL, scheduler=dask.address()))
+        list(write(denoiser, volume, path, SMALL, scheduler=daemons.address()))
     assert not list(tmp_path.glob("out*"))
+
+
+# dask-jobqueue leaves a half-made cluster behind where its configuration lacks numbers.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.skipif(not hasattr(os, "setsid"), reason="no process groups here")
+def test_jobs_of_slurm(denoiser, volume, alone, tmp_path, monkeypatch):
+    pytest.importorskip("dask_jobqueue")
+    bin_, jobs = tmp_path / "bin", tmp_path / "jobs"
+    bin_.mkdir()
+    # What Slurm does as far as it is seen from here: jobs run, and are ended.
+    scripts = {
+        "sbatch": f'cp "$1" {tmp_path}/job\n'
+        f"setsid bash {tmp_path}/job > {tmp_path}/log 2>&1 &\necho $! > {jobs}\n"
+        "echo Submitted batch job $!",
+        "scancel": 'for job; do kill -- -"$job"; done',
+    }
+    for name, text in scripts.items():
+        (bin_ / name).write_text(f"#!/bin/bash\n{text}\n")
+        (bin_ / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
+    with (
+        pytest.raises(ClusterError, match=r"say their cores.*jobqueue\.yaml"),
+        started(Cluster(slurm=1)),
+    ):
+        pass
+    settings = {"cores": 1, "memory": "2GB", "log-directory": str(tmp_path)}
+    with (
+        dask.config.set({f"jobqueue.slurm.{k}": v for k, v in settings.items()}),
+        started(Cluster(slurm=1)) as workers,
+    ):
+        assert workers.name == "1 Slurm job"
+        path = tmp_path / "out.ome.zarr"
+        messages = [
+            e.message for e in write(denoiser, volume, path, SMALL, scheduler=workers)
+        ]
+    assert "waiting for 1 Slurm job" in messages
+    assert contents(path) == alone["out.ome.zarr"][1]
+    pid = int(jobs.read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie"
