@@ -327,11 +327,7 @@ def _psnr(peak: float, mse: float) -> float:
     return float(10 * np.log10(peak**2 / max(mse, 1e-12)))
 
 
-def _told(
-    found: _Found,
-    source: Source,
-    peak: float,
-) -> EstimatedQuality:
+def _told(found: _Found, source: Source, peak: float) -> EstimatedQuality:
     """Decibels, bounds and words; an error too small to tell is a bound."""
     floor = found.noise * 10 ** (-MOST_DECIBELS / 10)
     names = {
