@@ -217,25 +217,38 @@ def share(arguments: argparse.Namespace, folder: Path) -> None:
     dtype = "float32" if arguments.float else "source"
     config = WriteConfig(dtype=dtype)
     list(write(recorder, volume, folder / "tiles.ome.zarr", config))
-    bare, written = [], []
+    rounds = []
     for _ in range(arguments.repeats + 1):
-        start = time.perf_counter()
+        start = clocks()
         for tile in recorder.tiles:
             denoiser.core(tile, denoiser.halo)
-        bare.append(time.perf_counter() - start)
-        start = time.perf_counter()
+        bare = clocks() - start
+        start = clocks()
         *_, last = write(denoiser, volume, folder / "out.ome.zarr", config)
-        written.append(time.perf_counter() - start)
+        rounds.append((bare, clocks() - start))
         shutil.rmtree(last.path)
     # The first round warms up.
-    ratios = [b / w for b, w in zip(bare[1:], written[1:], strict=True)]
+    bare_all, written_all = np.array(rounds[1:]).transpose(1, 0, 2)
     pixels = volume.nbytes / volume.dtype.itemsize
     print(f"{describe(denoiser)}; {volume.shape} {volume.dtype} -> {dtype}")
-    for name, values in (("bare network", bare[1:]), ("write", written[1:])):
-        median = statistics.median(values)
-        print(f"{name:<14} {median:8.2f} s {pixels / median / 1e6:8.2f} Mpx/s")
-    rounds = " ".join(f"{ratio:.3f}" for ratio in ratios)
-    print(f"share {statistics.median(ratios):.3f} (each round: {rounds})")
+    print(f"{'seconds':<22} {'bare':>8} {'write':>8} {'share':>7}  (each round)")
+    for name, bare, written in zip(CLOCKS, bare_all.T, written_all.T, strict=True):
+        each = " ".join(f"{ratio:.3f}" for ratio in bare / written)
+        ratio = statistics.median(bare / written)
+        print(
+            f"{name:<22} {statistics.median(bare):8.2f} "
+            f"{statistics.median(written):8.2f} {ratio:7.3f}  ({each})"
+        )
+    print(f"{pixels / statistics.median(written_all[:, 0]) / 1e6:.2f} Mpx/s written")
+
+
+CLOCKS = ("wall", "computing thread", "all threads")
+"""Where others use the machine, the first means little, and the second the most."""
+
+
+def clocks() -> npt.NDArray[np.float64]:
+    """Seconds by the wall, of this thread and of all threads of this process."""
+    return np.array([time.perf_counter(), time.thread_time(), time.process_time()])
 
 
 def plan(arguments: argparse.Namespace, folder: Path) -> None:
