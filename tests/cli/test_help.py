@@ -63,6 +63,12 @@ def test_unknown_words_are_refused_with_code_2(refused):
     assert "int" in refused("train", "x", "-o", "y", "--steps", "few", code=2)
 
 
+def test_a_part_is_one_word(cli):
+    text = _unframed(cli("denoise", "--help").out)
+    assert "--part NUMBER/COUNT" in text
+    assert "--part.number" not in text
+
+
 def test_version(cli):
     assert cli("--version").out.strip() == __version__
 

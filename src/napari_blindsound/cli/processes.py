@@ -39,7 +39,10 @@ def _part(kind: object, tokens: Sequence[Token]) -> Part:
     return Part.parse(tokens[0].value)
 
 
-_PART = Parameter(converter=_part, n_tokens=1, negative="", metavar="NUMBER/COUNT")
+# One word, whose two numbers have no options of their own.
+_PART = Parameter(
+    converter=_part, n_tokens=1, accepts_keys=False, metavar="NUMBER/COUNT"
+)
 
 
 @Parameter(name="*", group=_GROUP)
