@@ -28,6 +28,7 @@ from napari_blindsound.inference.estimate import Estimate
 from napari_blindsound.inference.tiling import denoise_array
 from napari_blindsound.methods.base import DEVIATION
 from napari_blindsound.networks.device import mixed_precision, pick_device
+from napari_blindsound.networks.transfer import download, upload
 from napari_blindsound.networks.weights import seeded
 from napari_blindsound.training.checkpoint import (
     load_tensors,
@@ -276,18 +277,21 @@ class Denoiser:
     ) -> np.ndarray:
         """Normalized estimate of the core of tiles in counts."""
         windows = self._normalized(padded)
+        # One network takes all channels, several take one each. Copies to and from a
+        # device go on while it computes for another thread.
+        shares = [
+            upload(
+                torch.from_numpy(center_first(share, self.context.planes)), self.device
+            )
+            for share in np.array_split(windows, len(self.methods), axis=2)
+        ]
         with _LOCKS[str(self.device)], torch.inference_mode():
-            # One network takes all channels, several take one each.
-            shares = [
-                torch.from_numpy(center_first(share, self.context.planes))
-                for share in np.array_split(windows, len(self.methods), axis=2)
-            ]
             parts = [
                 self._forward(method, share, halo, estimate)
                 for method, share in zip(self.methods, shares, strict=True)
             ]
-        joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-        return joined.numpy()
+            joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        return download(joined).numpy()
 
     def _normalized(self, padded: np.ndarray) -> np.ndarray:
         """Windows (N, depth, C, h, w) as the network knows them.
@@ -420,7 +424,7 @@ class Denoiser:
     ) -> Tensor:
         width = getattr(method.config, "width", None)
         with mixed_precision(self.device, width):
-            return estimate.of(method, normalized.to(self.device), halo).cpu()
+            return estimate.of(method, normalized, halo).float()
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}
