@@ -105,5 +105,5 @@ def test_advice_says_what_training_will_do(made):
     volume = made.volume()
     told = advice(volume, glances(volume))
     [text] = [text for text in told if "along Z" in text]
-    assert text.startswith("1 neighboring plane along Z on each side")
+    assert text.startswith("Each plane is seen with 1 neighboring plane along Z on")
     assert text.endswith("the setting context overrides it.")

@@ -139,8 +139,8 @@ def choose_context(
     near = [o for o in fewer if o.least >= LEAST_GAIN and best.gain - o.gain < 0.5]
     best = min([*near, best], key=lambda one: one.context.planes)
     words = (
-        f"{best.context.words} tell {best.gain:.1f} dB more than a plane does itself: "
-        f"they are seen beside it"
+        f"each plane is seen with {best.context.words}, which promises "
+        f"{best.gain:.1f} dB more than seeing it alone"
     )
     return Choice(best.context, words, best.gain, is_told=True)
 
