@@ -14,6 +14,7 @@ from napari_blindsound.inference.tiling import denoise_region
 from napari_blindsound.quality.advice import advice
 from napari_blindsound.quality.estimate import estimated_gain
 from napari_blindsound.quality.preflight import glances
+from napari_blindsound.quality.report import report
 from napari_blindsound.quality.trust import trust
 from napari_blindsound.quality.uncertainty import calibrated
 from napari_blindsound.quality.unseen import estimate_quality
@@ -107,3 +108,10 @@ def test_advice_says_what_training_will_do(made):
     [text] = [text for text in told if "along Z" in text]
     assert text.startswith("Each plane is seen with 1 neighboring plane along Z on")
     assert text.endswith("the setting context overrides it.")
+
+
+def test_the_report_says_what_the_model_sees(made, model, tmp_path):
+    tested = trust(model, made.volume())
+    page = report(tested, model, made.volume(), tmp_path / "page.html")
+    told = "seeing 1 neighboring plane along Z on each side"
+    assert told in page.read_text(encoding="utf-8")

@@ -171,6 +171,8 @@ def _of_model(denoiser: Denoiser) -> str:
     words += [f"{name} {value}" for name, value in recipe.get("settings", {}).items()]
     blend = denoiser.blend
     words.append(f"estimate {denoiser.output}" if blend is None else f"blend {blend:g}")
+    if denoiser.context.planes:
+        words.append(f"seeing {denoiser.context.words}")
     if origin.get("steps"):
         steps = " + ".join(map(str, origin["steps"]))
         time = duration(origin.get("seconds"))
