@@ -71,7 +71,7 @@ def calibration(found: Found, source: Source, signs: tuple[str, ...]) -> Calibra
         read,
         tuple((float(m), float(v), float(e)) for m, v, e in points),
         source,
-        (*signs, *_line_signs(found, ground, read)),
+        (*signs, *_line_signs(found, ground, read, source)),
     )
 
 
@@ -190,14 +190,17 @@ def _offset(found: Found, ground: Floats) -> Estimated:
     return Estimated(value, low, high, known=not reason, reason=reason)
 
 
-def _line_signs(found: Found, ground: Floats, read: Estimated) -> list[str]:
+def _line_signs(
+    found: Found, ground: Floats, read: Estimated, source: Source
+) -> list[str]:
     signs = []
     if coarse := _too_coarse(found):
         signs.append(coarse)
     if found.line.misfit > _BENT:
+        also = ", such as movement between the frames" if source == "frames" else ""
         signs.append(
             "the variance does not lie on a line against the mean: something else than"
-            " photons and read noise changes it"
+            f" photons and read noise changes it{also}"
         )
     if np.isfinite(ground).all() and _interval(ground, found.line.misfit)[1] < 0:
         signs.append(
