@@ -22,6 +22,9 @@ PARALLEL := -n 2 --dist loadfile
 demo: $(INSTALLED)
 	@$(BIN)/blindsound demo
 
+# Tests of the docks that ask nothing of the binding to Qt: once is enough.
+ONCE := session lazy_layer manifest worker commands
+
 # The networks of the tests are so small that a second thread only costs time.
 test: export OMP_NUM_THREADS ?= 1
 test: $(INSTALLED)
@@ -32,7 +35,8 @@ test: $(INSTALLED)
 	$(BIN)/npe2 validate napari-blindsound
 	$(BIN)/python -m pytest $(PARALLEL)
 	@echo "The docks once more, with the other binding to Qt:"
-	PYTEST_QT_API=pyside6 $(BIN)/python -m pytest $(PARALLEL) tests/gui || [ $$? = $(NO_TESTS) ]
+	PYTEST_QT_API=pyside6 $(BIN)/python -m pytest $(PARALLEL) tests/gui \
+	  $(ONCE:%=--ignore=tests/gui/test_%.py) || [ $$? = $(NO_TESTS) ]
 
 # The picture of the README, from a fresh demo.
 picture: demo

@@ -237,3 +237,10 @@ def test_pixels_of_much_noise_weigh_less_but_not_as_little_as_in_the_likelihood(
     assert ratios == pytest.approx([1, 2, 4])
     # As large as before at the mean, so that deviation and gradient keep their size.
     assert float(evened[0][0]) == pytest.approx(35)
+
+
+def test_the_curve_is_positive_and_falls_with_the_likelihood_however_large_it_is():
+    method = build()
+    drawn = [method.curve({"deviation": term}, 0.5) for term in (-9.0, 0.9, 1.1, 1e4)]
+    assert drawn == sorted(drawn)
+    assert 0 < drawn[0] < drawn[1] < 1 < drawn[2] < drawn[3] == 1e4

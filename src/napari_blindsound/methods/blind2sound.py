@@ -203,10 +203,14 @@ class Blind2Sound(Revisible):
             yield terms
 
     def curve(self, terms: Mapping[str, float], progress: float) -> float:
-        """Variance that the likelihood stands for: positive, and lower is better."""
+        """Variance that the likelihood stands for: positive, and lower is better.
+
+        Linear above 1, where a training begins: else its first steps would be all that
+        is seen of the curve.
+        """
         del progress
         likelihood = terms.get(DEVIATION, terms.get("re-visible", 0.0))
-        return math.exp(min(likelihood, 50.0) - 1)
+        return likelihood if likelihood > 1 else math.exp(likelihood - 1)
 
     def denoise(
         self, noisy: Tensor, *, halo: int = 0, output: str | None = None
