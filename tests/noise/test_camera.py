@@ -361,3 +361,11 @@ def test_gain_of_real_captures_agrees_with_their_ground_truth(kind):
     found = calibrate(captures[:1], frames=[np.stack(captures)])
     assert found.source == "frames"
     assert found.gain.value == pytest.approx(slope_against(captures, truth), rel=0.15)
+
+
+def test_slow_movement_does_not_add_to_the_gain():
+    movie = phantom("timelapse", size=512, frames=6, seed=0)
+    found = calibrate(list(movie.noisy), frames=[movie.noisy])
+    assert found.source == "planes"
+    assert found.gain.value == pytest.approx(movie.camera.gain, rel=0.03)
+    assert any("something moves" in sign for sign in found.signs)

@@ -15,7 +15,7 @@ import numpy as np
 from napari_blindsound.errors import DataError
 from napari_blindsound.noise.calibration import NoiseModel, fit_noise
 from napari_blindsound.noise.estimated import Calibration, Estimated, Source
-from napari_blindsound.noise.findings import Found, calibration
+from napari_blindsound.noise.findings import BENT, Found, calibration
 from napari_blindsound.noise.frames import samples_of_frames
 from napari_blindsound.noise.line import Groups, fitted, grouped
 from napari_blindsound.noise.moments import (
@@ -39,6 +39,10 @@ _MAX_PIXELS, _ROUGH_PIXELS = 2_000_000, 500_000
 _WHITE = 0.1
 _LOW_QUANTILE = 0.005
 _DRIFT = 0.01
+_MOVES = (
+    "from frame to frame the variance is not that of noise alone, as where something"
+    " moves: measured on single planes"
+)
 _SMALLEST_NOISE, _LARGEST_NOISE = 1e-5, 1e6
 
 
@@ -111,9 +115,17 @@ def calibrate(
     if unit != 1:
         tiles, stacks = [t / unit for t in tiles], [s / unit for s in stacks]
     samples, source, seen_signs = _sampled(tiles, stacks, light)
-    signs = (*counts.signs, *seen_signs)
     groups = grouped(samples, seed)
     line = None if groups is None else fitted(groups)
+    if source == "frames" and line is not None and line.misfit > BENT:
+        # What moves a little, too little to be left out, adds to the brightest most.
+        alone, _, _ = _sampled(tiles, (), light)
+        still = grouped(alone, seed)
+        straight = None if still is None else fitted(still)
+        if straight is not None and straight.misfit <= BENT:
+            samples, source, groups, line = alone, "planes", still, straight
+            seen_signs = [*seen_signs, _MOVES]
+    signs = (*counts.signs, *seen_signs)
     if groups is None or line is None:
         return _nothing(rough, points, signs, _why_nothing(groups, counts))
     dark = unit * float(np.quantile(samples.level, _LOW_QUANTILE))

@@ -26,7 +26,7 @@ _GAIN_WIDTH, _READ_WIDTH, _OFFSET_WIDTH = 0.10, 0.15, 0.5
 # Below it, rounding to whole counts changes the noise in ways of its own.
 _FINEST = 0.75
 _PHOTON_LIMITED = 0.1
-_BENT = 2.5
+BENT = 2.5
 
 
 class Found(NamedTuple):
@@ -196,7 +196,7 @@ def _line_signs(
     signs = []
     if coarse := _too_coarse(found):
         signs.append(coarse)
-    if found.line.misfit > _BENT:
+    if found.line.misfit > BENT:
         also = ", such as movement between the frames" if source == "frames" else ""
         signs.append(
             "the variance does not lie on a line against the mean: something else than"
