@@ -15,7 +15,7 @@ from napari_blindsound.errors import DataError
 from napari_blindsound.images.phantom import Camera, phantom
 from napari_blindsound.noise.camera import Calibration, calibrate
 from napari_blindsound.noise.correlation import measure_correlation
-from napari_blindsound.noise.survey import laplacian_response
+from napari_blindsound.noise.survey import laplacian_response, samples
 
 CAMERA = Camera(2.2, 100, 3.5, 12)
 
@@ -365,7 +365,8 @@ def test_gain_of_real_captures_agrees_with_their_ground_truth(kind):
 
 def test_slow_movement_does_not_add_to_the_gain():
     movie = phantom("timelapse", size=512, frames=6, seed=0)
-    found = calibrate(list(movie.noisy), frames=[movie.noisy])
+    [sample] = samples([movie.volume()], seed=0)
+    found = sample.survey(seed=0).calibration
     assert found.source == "planes"
     assert found.gain.value == pytest.approx(movie.camera.gain, rel=0.03)
     assert any("something moves" in sign for sign in found.signs)
