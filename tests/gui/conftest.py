@@ -38,6 +38,20 @@ def _empty_clipboard():
         QApplication.clipboard().clear()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown():
+    """Let go of the canvas's OpenGL before the viewer closes.
+
+    Under PySide6 a context that is still current then stays so when it is gone, and the
+    next window that is deleted, of any test, asks it for its surface.
+    """
+    from qtpy.QtGui import QOpenGLContext
+
+    current = QOpenGLContext.currentContext()
+    if current is not None:
+        current.doneCurrent()
+
+
 class Skipped(pytest.Module):
     """A file of tests that is not even imported."""
 
