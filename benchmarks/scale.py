@@ -6,7 +6,8 @@
     python benchmarks/scale.py plan                      # a million shards, no network
 
 *grow*: a process of its own for each size denoises a noisy image to OME-Zarr, and its
-resident memory is sampled from outside. Without ``--stored`` the source needs no disk:
+resident memory is sampled from outside; *of cores* is time of processors, which others
+on the machine hardly change. Without ``--stored`` the source needs no disk:
 one noisy plane, shifted from plane to plane. Gigabytes are those of the source, 16 bits
 a pixel; the result takes as many again, or twice as many with ``--float``.
 
@@ -114,7 +115,8 @@ def grow(arguments: argparse.Namespace, folder: Path) -> None:
     sizes = (1 + arguments.stored + arguments.float) * 4 / 3
     if shutil.disk_usage(folder).free < largest * sizes:
         sys.exit(f"too little space in {folder}: {largest * sizes / GB:.0f} GB needed")
-    print(f"{'GB':>6} {'voxels':>14} {'s':>8} {'ns/voxel':>9} {'MiB above':>10}")
+    heads = f"{'s':>8} {'ns/voxel':>9} {'of cores':>9} {'MiB above':>10}"
+    print(f"{'GB':>6} {'voxels':>14} {heads}", flush=True)
     for size in arguments.gigabytes:
         planes = max(1, round(size * GB / (2 * SIDE**2)))
         command = [sys.executable, __file__, "one", "--folder", str(folder)]
@@ -127,18 +129,19 @@ def grow(arguments: argparse.Namespace, folder: Path) -> None:
             source = folder / "source.zarr"
             store(source, planes)
             command += ["--source", str(source)]
-        seconds, above, words = watched(command)
+        seconds, busy, above, words = watched(command)
         voxels = planes * SIDE**2
         print(
             f"{2 * voxels / GB:6.2f} {voxels:14,} {seconds:8.1f} "
-            f"{1e9 * seconds / voxels:9.1f} {above / MIB:10.0f}  {words}",
+            f"{1e9 * seconds / voxels:9.1f} {1e9 * busy / voxels:9.1f} "
+            f"{above / MIB:10.0f}  {words}",
             flush=True,
         )
         shutil.rmtree(folder / "source.zarr", ignore_errors=True)
 
 
-def watched(command: list[str]) -> tuple[float, int, str]:
-    """Seconds of the work, bytes above the beginning of it at its peak, and words."""
+def watched(command: list[str]) -> tuple[float, float, int, str]:
+    """Seconds of the work and of its cores, bytes above its start at peak, words."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         lines: list[str] = []
@@ -155,8 +158,8 @@ def watched(command: list[str]) -> tuple[float, int, str]:
         reader.join()
     if child.returncode:
         sys.exit(f"failed: {' '.join(command)}")
-    seconds, words = lines[-1].split(maxsplit=1)
-    return float(seconds), peak - before, words.strip()
+    seconds, busy, words = lines[-1].split(maxsplit=2)
+    return float(seconds), float(busy), peak - before, words.strip()
 
 
 def one(arguments: argparse.Namespace, folder: Path) -> None:
@@ -172,11 +175,11 @@ def one(arguments: argparse.Namespace, folder: Path) -> None:
     volume = opened(arguments)
     denoiser = make_denoiser(volume, arguments)
     dtype = "float32" if arguments.float else "source"
-    start = time.perf_counter()
+    start = clocks()
     *_, last = write(denoiser, volume, folder / "o.ome.zarr", WriteConfig(dtype=dtype))
-    seconds = time.perf_counter() - start
+    seconds, _, busy = clocks() - start
     assert last.done == last.total
-    print(f"{seconds} {describe(denoiser)}")
+    print(f"{seconds} {busy} {describe(denoiser)}")
 
 
 def opened(arguments: argparse.Namespace) -> Volume:

@@ -259,7 +259,7 @@ class Training:
             train = train.model_copy(update={"seconds": train.seconds / networks})
         with seeded(train.seed):
             method = registry.find(self.recipe.method)(config, channels)
-        method.calibrate(preprocessing.normalized_noise())
+        method.calibrate(preprocessing.normalized_noise(), preprocessing.intensity)
         patches = PatchSampler(
             images,
             preprocessing,

@@ -60,7 +60,8 @@ def network(*, silent=False):
     """A small one; a silent one says zero of everything: known numbers."""
     torch.manual_seed(0)
     method = Blind2Sound(Blind2SoundConfig(width=4, depth=2))
-    method.calibrate(preprocessing().normalized_noise())
+    fitted = preprocessing()
+    method.calibrate(fitted.normalized_noise(), fitted.intensity)
     if silent:
         with torch.no_grad():
             for parameter in method.network.last.parameters():

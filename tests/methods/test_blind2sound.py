@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_blindsound.images.intensity import Intensity
 from napari_blindsound.methods.blind2sound import Blind2Sound, Blind2SoundConfig
 from napari_blindsound.networks.noise_estimator import noise_numbers
 from napari_blindsound.noise.calibration import NoiseModel
@@ -20,13 +21,14 @@ needs_fixture = pytest.mark.skipif(
     not FIXTURE.is_file(),
     reason="BLINDSOUND_DATA does not lead to the authors' numeric fixtures",
 )
+UNIT = Intensity((0.0,), (1.0,))
 NOISE = NoiseModel(gain=0.04, offset=0.1, read_variance=0.002)
 
 
 def build(channels=1, **settings):
     torch.manual_seed(0)
     method = Blind2Sound(Blind2SoundConfig(width=8, **settings), channels)
-    method.calibrate([NOISE] * channels)
+    method.calibrate([NOISE] * channels, UNIT)
     return method
 
 
@@ -203,7 +205,7 @@ def test_impossible_numbers_are_not_learned_from_but_do_not_raise():
 
 def test_without_noise_the_loss_is_finite():
     method = build()
-    method.calibrate([NoiseModel(0.0, 0.0, 0.0)])
+    method.calibrate([NoiseModel(0.0, 0.0, 0.0)], UNIT)
     terms = method.loss(torch.full((1, 1, 32, 32), 0.3), 0.9)
     assert all(torch.isfinite(term) for term in terms.values())
 

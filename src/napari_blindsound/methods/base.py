@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
@@ -20,10 +21,27 @@ from napari_blindsound.images.context import NO_CONTEXT, Context
 from napari_blindsound.networks.symmetry import ALL_TURNS
 
 if TYPE_CHECKING:
+    from napari_blindsound.images.intensity import Intensity
     from napari_blindsound.noise.calibration import NoiseModel
 
 DEVIATION = "deviation"
 """Name of the output that is a standard deviation, where a method has one."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A named part of a training, with a learning rate schedule of its own.
+
+    Parameters
+    ----------
+    name : str
+        What is learned in it, for the user; empty where it is the only one.
+    end : float
+        Fraction of the training at which it is over, above 0 and at most 1.
+    """
+
+    name: str
+    end: float
 
 
 class MethodConfig(BaseModel):
@@ -37,6 +55,8 @@ class MethodConfig(BaseModel):
 
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     """Named changes to the defaults; the first name is the default preset."""
+    adjustable: ClassVar[tuple[str, ...]] = ()
+    """Settings that a trained model may change: the weights depend on none of them."""
 
     patch: int = Field(64, ge=16, description="side of a training crop, in pixels")
     batch: int = Field(4, ge=1, description="training crops in one step")
@@ -146,6 +166,12 @@ class Method(nn.Module, ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     reference: ClassVar[str]
+    assumes: ClassVar[str]
+    """What the noise must be like, for the user, without a full stop."""
+    cost: ClassVar[str]
+    """What training and denoising take, beside the other methods."""
+    limits: ClassVar[str]
+    """What it cannot do, or where it loses."""
     Config: ClassVar[type[MethodConfig]]
     outputs: ClassVar[tuple[str, ...]] = ("denoised",)
     """Names of the estimates :meth:`denoise` can return, the default first."""
@@ -167,6 +193,11 @@ class Method(nn.Module, ABC):
     def inputs(self) -> int:
         """Channels of what it is given: those of the plane, then of its neighbors."""
         return self.channels * self.context.depth
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Parts of the training in their order; the last of them ends at 1."""
+        return (Stage("", 1.0),)
 
     def parts(self) -> Sequence[tuple[nn.Module, float]]:
         """Networks clipped apart, with their learning rate in parts of the config's."""
@@ -192,14 +223,24 @@ class Method(nn.Module, ABC):
         """Weight of the second of :attr:`ends` in training; None without ends."""
         return None
 
-    def calibrate(self, noise: Sequence[NoiseModel]) -> None:
+    def calibrate(self, noise: Sequence[NoiseModel], intensity: Intensity) -> None:
         """Take note of the noise; methods that assume nothing of it have no use for it.
 
         Parameters
         ----------
         noise : sequence of NoiseModel
             Of normalized images, one a channel.
+        intensity : Intensity
+            Between counts and normalized images, for what is told in counts.
         """
+
+    def found(self) -> Mapping[str, float]:
+        """Numbers that the training has found of the noise, in counts, by their names.
+
+        Names are for the user, such as ``noise, at most``; where there are several
+        channels, a name says which.
+        """
+        return {}
 
     @abstractmethod
     def losses(

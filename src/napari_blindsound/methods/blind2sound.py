@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from napari_blindsound.images.intensity import Intensity
     from napari_blindsound.noise.calibration import NoiseModel
 
 _LEAST_LIGHT = 1e-3
@@ -137,6 +138,18 @@ class Blind2Sound(Revisible):
     name = "blind2sound"
     title = "Blind2Sound"
     reference = "Wang et al., ICCV 2025, arXiv:2303.05183"
+    assumes = (
+        "Poisson and Gaussian noise as of a camera, calibrated on the image; of zero "
+        "mean, and shared by no more pixels than the blind region hides"
+    )
+    cost = (
+        "trains about as fast as Blind2Unblind; one pass to denoise, and the error bars "
+        "come along"
+    )
+    limits = (
+        "its error bars need a good calibration: patterns, gain maps and steps in "
+        "brightness from frame to frame spoil them"
+    )
     Config = Blind2SoundConfig
     outputs: ClassVar[tuple[str, ...]] = ("visible", "blind", "blended", DEVIATION)
 
@@ -153,8 +166,9 @@ class Blind2Sound(Revisible):
         self.register_buffer("shift", torch.zeros(channels, 1, 1))
         self.estimator = NoiseEstimator(channels) if config.noise == "sensed" else None
 
-    def calibrate(self, noise: Sequence[NoiseModel]) -> None:
+    def calibrate(self, noise: Sequence[NoiseModel], intensity: Intensity) -> None:
         """Keep the noise for the loss, and for what a variance is a share of."""
+        del intensity
         for index, model in enumerate(noise):
             self.gain[index] = model.gain
             self.dark[index] = model.offset

@@ -73,6 +73,12 @@ class Blind2Unblind(Revisible):
     name = "blind2unblind"
     title = "Blind2Unblind"
     reference = "Wang et al., CVPR 2022, arXiv:2203.06967"
+    assumes = (
+        "noise of zero mean, whatever its kind, shared by no more pixels than the blind "
+        "region hides"
+    )
+    cost = "seconds to minutes of training; one pass to denoise"
+    limits = "no error bars; what neighbors share beyond the region stays in the result"
     Config = Blind2UnblindConfig
 
     config: Blind2UnblindConfig
