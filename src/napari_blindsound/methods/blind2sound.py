@@ -143,8 +143,8 @@ class Blind2Sound(Revisible):
         "mean, and shared by no more pixels than the blind region hides"
     )
     cost = (
-        "trains about as fast as Blind2Unblind; one pass to denoise, and the error bars "
-        "come along"
+        "trains about as fast as Blind2Unblind; one pass to denoise, which gives the "
+        "error bars, too"
     )
     limits = (
         "its error bars need a good calibration: patterns, gain maps and steps in "

@@ -74,8 +74,8 @@ class Blind2Unblind(Revisible):
     title = "Blind2Unblind"
     reference = "Wang et al., CVPR 2022, arXiv:2203.06967"
     assumes = (
-        "noise of zero mean, whatever its kind, shared by no more pixels than the blind "
-        "region hides"
+        "noise of zero mean, whatever its kind, shared by no more pixels than the "
+        "blind region hides"
     )
     cost = "seconds to minutes of training; one pass to denoise"
     limits = "no error bars; what neighbors share beyond the region stays in the result"
