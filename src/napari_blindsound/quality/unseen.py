@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from napari_blindsound.images.context import Context
     from napari_blindsound.images.volume import Volume
-    from napari_blindsound.inference.denoiser import Denoiser
+    from napari_blindsound.quality.judged import Judged
     from napari_blindsound.training.events import Source
 
     Floats = NDArray[np.floating]
@@ -93,11 +93,13 @@ class _Found(NamedTuple):
 
 
 def estimate_quality(
-    denoiser: Denoiser,
+    denoiser: Judged,
     volume: Volume,
     *,
     data_range: float | None = None,
     seed: int = 0,
+    pixels: int = _PIXELS,
+    alike: bool = False,
 ) -> EstimatedQuality:
     """Estimate the error of what a denoiser makes of an image, without a truth.
 
@@ -106,7 +108,7 @@ def estimate_quality(
     Parameters
     ----------
     denoiser : Denoiser
-        With the output that is to be judged.
+        With the output that is to be judged; or any other operator that knows as much.
     volume : Volume
         Noisy, with the denoiser's channels.
     data_range : float, optional
@@ -114,6 +116,11 @@ def estimate_quality(
         range of the denoised one.
     seed : int
         Of the choice of windows and of random directions.
+    pixels : int
+        Denoised at most, if a window has no more.
+    alike : bool
+        Judge as any operator can be judged: what is blind, too, by Stein's formula, so
+        that all that are to be compared are judged in the same way.
 
     Returns
     -------
@@ -131,25 +138,27 @@ def estimate_quality(
     saw = context.planes if context.axis == "T" else 0
     least, wanted = frames_needed(saw, _FRAMES)
     if frames_of(volume) >= least:
-        series = _read(volume, context, min(wanted, frames_of(volume)), seed)
+        series = _read(volume, context, min(wanted, frames_of(volume)), seed, pixels)
         moved = _most_change(series)
     if moved <= MOST_CHANGE:
         denoised = [denoise_windows(denoiser, windows) for windows in series]
         found = _from_repeats(denoiser, series, denoised, moved, saw)
         return _told(found, "repeats", _peak(volume, denoised, data_range))
-    series = _read(volume, context, 1, seed)
+    series = _read(volume, context, 1, seed, pixels)
     denoised = [denoise_windows(denoiser, windows) for windows in series]
-    is_blind = denoiser.output == "blind" and denoiser.blend is None
+    is_blind = not alike and denoiser.output == "blind" and denoiser.blend is None
     found = _from_noise(denoiser, series, denoised, seed, is_blind=is_blind)
     source: Source = "blind error" if is_blind else "stein"
     return _told(found, source, _peak(volume, denoised, data_range))
 
 
-def _read(volume: Volume, context: Context, frames: int, seed: int) -> Windows:
+def _read(
+    volume: Volume, context: Context, frames: int, seed: int, pixels: int
+) -> Windows:
     """Windows (T, depth, C, h, w) of counts, each in frames that follow one another."""
     sizes = dict(zip(volume.axes.names, volume.shape, strict=True))
     side = min(_SIDE, sizes["Y"], sizes["X"])
-    count = max(1, _PIXELS // (side**2 * frames * volume.n_channels))
+    count = max(1, pixels // (side**2 * frames * volume.n_channels))
     return [
         np.stack([read_around(volume, region, context) for region in regions]).astype(
             np.float32
@@ -172,7 +181,7 @@ def _most_change(series: Windows) -> float:
     )
 
 
-def _valid(denoiser: Denoiser, frames: Floats) -> NDArray[np.bool_]:
+def _valid(denoiser: Judged, frames: Floats) -> NDArray[np.bool_]:
     """Pixels that are neither hot nor saturated in any frame, (C, h, w)."""
     _, valid = denoiser.preprocessing.normalize_with_mask(frames)
     if valid is None:
@@ -181,7 +190,7 @@ def _valid(denoiser: Denoiser, frames: Floats) -> NDArray[np.bool_]:
 
 
 def _from_repeats(
-    denoiser: Denoiser, series: Windows, denoised: Windows, moved: float, saw: int
+    denoiser: Judged, series: Windows, denoised: Windows, moved: float, saw: int
 ) -> _Found:
     """Judge each frame by those that it was not made of, `saw` on each side."""
     errors, noises = [], []
@@ -200,7 +209,7 @@ def _from_repeats(
 
 
 def _from_noise(
-    denoiser: Denoiser,
+    denoiser: Judged,
     series: Windows,
     denoised: Windows,
     seed: int,
@@ -231,14 +240,14 @@ def _from_noise(
     return _Found(mean, error, noise)
 
 
-def _variance(denoiser: Denoiser, estimates: Floats) -> Floats:
+def _variance(denoiser: Judged, estimates: Floats) -> Floats:
     models = denoiser.preprocessing.noise
     found = [model.variance(estimates[:, c]) for c, model in enumerate(models)]
     return np.asarray(np.maximum(np.stack(found, axis=1), 0))
 
 
 def _shared(
-    denoiser: Denoiser,
+    denoiser: Judged,
     windows: NDArray[np.float32],
     estimates: Floats,
     deviation: Floats,
