@@ -113,7 +113,7 @@ def test_each_channel_gets_its_own_network():
         channels, axes="TCYX", steps=10, settings=TINY, on_event=events.append
     )
     assert len(model.methods) == 2
-    assert {event.stage for event in events} == {"channel 0", "channel 1", ""}
+    assert {event.network for event in events} == {"channel 0", "channel 1", ""}
     assert [event.fraction for event in events[:-1]] == sorted(
         event.fraction for event in events[:-1]
     )

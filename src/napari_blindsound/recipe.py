@@ -117,12 +117,12 @@ class Training:
         self.config = self._settled()
         self.reason: Literal["not started"] | Reason = "not started"
         self._may_fall_back = may_fall_back
-        stages = self._stages()
-        count = len(stages)
+        networks = self._networks()
+        count = len(networks)
         self._trainers = [
-            self._trainer(*stage, stop_after=stop, one_thread_after=alone)
-            for stage, stop, alone in zip(
-                stages,
+            self._trainer(*network, stop_after=stop, one_thread_after=alone)
+            for network, stop, alone in zip(
+                networks,
                 _one_each("stop_after", recipe.stop_after, count),
                 _one_each("one_thread_after", recipe.one_thread_after, count),
                 strict=True,
@@ -161,12 +161,17 @@ class Training:
         latest : bool
             The weights as they are now, even where earlier ones are known to be better.
         """
+        networks = [t.averaged if latest else t.result for t in self._trainers]
+        found = [dict(network.found()) for network in networks]
         return Denoiser(
-            [deepcopy(t.averaged if latest else t.result) for t in self._trainers],
+            deepcopy(networks),
             self.preprocessing,
             output=output,
             device=self.recipe.train.device,
-            provenance=self._provenance(),
+            provenance={
+                **self._provenance(),
+                **({"found": found} if any(found) else {}),
+            },
         )
 
     def result(self) -> Denoiser:
@@ -227,7 +232,7 @@ class Training:
         for trainer in self._trainers:
             trainer.seconds = share
 
-    def _stages(self) -> list[tuple[str, list[Volume], Preprocessing, int]]:
+    def _networks(self) -> list[tuple[str, list[Volume], Preprocessing, int]]:
         """Name, images, preprocessing and channels of each network to train."""
         first, count = self.images[0], self.images[0].n_channels
         if count == 1 or self.recipe.channels == "joint":
@@ -245,7 +250,7 @@ class Training:
 
     def _trainer(
         self,
-        stage: str,
+        network: str,
         images: Sequence[Volume],
         preprocessing: Preprocessing,
         channels: int,
@@ -286,7 +291,7 @@ class Training:
             method,
             patches,
             train,
-            stage=stage,
+            network=network,
             stop_after=stop_after,
             one_thread_after=one_thread_after,
             may_fall_back=self._may_fall_back,
@@ -339,6 +344,7 @@ class Training:
         }
 
     def _provenance(self) -> dict[str, Any]:
+        package = registry.package_of(registry.find(self.recipe.method))
         return {
             "recipe": self.recipe.model_dump(mode="json"),
             "trained_on": [
@@ -361,6 +367,7 @@ class Training:
             **self._judged(),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
+            **({"package": package} if package else {}),
         }
 
 

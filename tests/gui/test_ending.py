@@ -171,8 +171,10 @@ def test_closing_the_dock_while_the_result_is_tested_leaves_no_thread(
     assert check.session.state is State.EMPTY
 
 
-def _judged(stage, step, gain):
-    return Judged(step, 1.0, gain, 0.01, 0.9, is_best=True, source="stein", stage=stage)
+def _judged(network, step, gain):
+    return Judged(
+        step, 1.0, gain, 0.01, 0.9, is_best=True, source="stein", network=network
+    )
 
 
 def _threads():

@@ -138,7 +138,7 @@ def test_steps_that_are_not_finite_are_survived(stack, caplog, monkeypatch):
     assert last.step == 60
     assert torch.isfinite(weights(trainer)).all()
     assert "last good weights" in caplog.text
-    assert trainer._damping == 0.5
+    assert trainer.descent.damping == 0.5
 
 
 def test_published_optimizer_settings_are_kept(stack):
@@ -146,7 +146,7 @@ def test_published_optimizer_settings_are_kept(stack):
         stack, {"schedule": "halving", "learning_rate": 1e-4, "averaging": 0.0}, steps=9
     )
     list(trainer.run())
-    assert trainer._optimizer.param_groups[0]["lr"] == pytest.approx(1e-4 / 16)
+    assert trainer.descent.optimizer.param_groups[0]["lr"] == pytest.approx(1e-4 / 16)
     last = torch.cat([p.detach().ravel() for p in trainer.method.parameters()])
     assert torch.equal(weights(trainer), last)
 

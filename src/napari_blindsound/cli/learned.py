@@ -22,7 +22,7 @@ from napari_blindsound.training.events import (
     Judged,
     Progress,
 )
-from napari_blindsound.wording import decibels, duration
+from napari_blindsound.wording import decibels, duration, found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -95,6 +95,7 @@ class Learned:
             "loss": self.terms,
             "judged": self._judged(),
             "noise": [noise.to_json() for noise in preprocessing.noise],
+            "found": origin.get("found", []),
         }
 
     def _judged(self) -> dict[str, Any] | None:
@@ -135,6 +136,7 @@ class Learned:
                 f"{noise.read_variance**0.5:.3g} counts"
                 for noise in self.denoiser.preprocessing.noise
             ),
+            "found": found(origin),
             "neighbors": origin.get("context", "") if seen.planes else "",
             "ended": self.words.removeprefix("ended "),
             "quality": self._quality(),
@@ -214,7 +216,7 @@ def _shown(
             if isinstance(event, Progress):
                 last, terms = event, event.terms or terms
             elif isinstance(event, Judged):
-                gains[event.stage] = event.gain
+                gains[event.network] = event.gain
             else:
                 words = event.words
             if last is not None:
@@ -224,12 +226,13 @@ def _shown(
 
 def _note(event: Progress, gains: Mapping[str, float]) -> str:
     loss = f", loss {sum(event.terms.values()):.4g}" if event.terms else ""
-    loss += f" ({event.stage})" if event.stage and loss else ""
+    loss += f" ({event.network})" if event.network and loss else ""
     pace = f"{event.steps_per_second:.0f} steps/s"
-    gain = gains.get(event.stage)
+    gain = gains.get(event.network)
     better = f", {_in_decibels(gain)}" if _is_known(gain) else ""
     left = duration(event.seconds_left)
-    return f"{left} left, step {event.step}{better}, {pace}{loss}"
+    stage = f", {event.stage}" if event.stage else ""
+    return f"{left} left{stage}, step {event.step}{better}, {pace}{loss}"
 
 
 def _in_decibels(gain: float | None) -> str:

@@ -118,7 +118,8 @@ class ActionBar(Bar):
         if math.isfinite(event.seconds_left):
             most = "at most " if may_end else ""
             left = f"{most}{duration(event.seconds_left)} left"
-        self.say(f"{device} · {event.steps_per_second:.0f} steps/s · {left}")
+        parts = (event.stage, device, f"{event.steps_per_second:.0f} steps/s", left)
+        self.say(" · ".join(part for part in parts if part))
 
     def _on_written(self, event: WriteEvent) -> None:
         done = event.done / max(event.total, 1)

@@ -15,7 +15,7 @@ from napari_blindsound.training.events import (
     Judged,
     Progress,
 )
-from napari_blindsound.wording import decibels
+from napari_blindsound.wording import decibels, found
 
 if TYPE_CHECKING:
     from napari_blindsound.gui.session import Session
@@ -41,20 +41,24 @@ class Outcome(QWidget):
     Attributes
     ----------
     curve : LossCurve
-    quality, ended : QLabel
-        The gain by now, and why the training ended where it had a choice.
+    quality, ended, found : QLabel
+        The gain by now, why the training ended where it had a choice, and what it found
+        of the noise.
     """
 
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
         self.curve = LossCurve()
-        self.quality, self.ended = QLabel(), QLabel()
+        self.quality, self.ended, self.found = QLabel(), QLabel(), QLabel()
+        self.found.setToolTip(
+            "Numbers of the noise that the training has found, in counts"
+        )
         self.ended.setToolTip("Why the training ended, and which weights were kept")
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(self.curve)
-        for label in (self.quality, self.ended):
+        for label in (self.quality, self.ended, self.found):
             label.setWordWrap(True)
             whole.addWidget(label)
         self._gains: dict[str, float] = {}
@@ -69,13 +73,17 @@ class Outcome(QWidget):
         self._gains.clear()
 
     def refresh(self) -> None:
-        """Say why the training ended, if it has and there was a choice."""
+        """Say why the training ended, if it had a choice, and what it found."""
         finished = self.session.finished
         words = finished.words if finished is not None else ""
         if finished is not None and finished.reason == "converged":
             words = f"no longer improves: {words}"
         self.ended.setText(f"{words[:1].upper()}{words[1:]}." if words else "")
         self.ended.setVisible(bool(words))
+        model = None if self.session.is_training else self.session.denoiser
+        numbers = found(model.provenance) if model is not None else ""
+        self.found.setText(f"Found: {numbers}." if numbers else "")
+        self.found.setVisible(bool(numbers))
 
     def summary(self) -> str:
         """The gain of what was kept, in a word; empty if it is not known."""
@@ -98,13 +106,13 @@ class Outcome(QWidget):
 
     def _on_judged(self, event: Judged) -> None:
         """Show the gain; of several networks the mean, once all have been judged."""
-        self._gains[event.stage] = event.gain
+        self._gains[event.network] = event.gain
         self.quality.setToolTip(_FROM[event.source])
         pace = self.session.pace
         if len(self._gains) < (pace.networks if pace is not None else 1):
             return
         self._show(sum(self._gains.values()) / len(self._gains), event.step)
-        if event.is_best and not event.stage:
+        if event.is_best and not event.network:
             self.curve.mark_best(event.step, event.gain)
 
     def _show(self, gain: float, step: int | None = None) -> None:

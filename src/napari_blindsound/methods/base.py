@@ -8,6 +8,7 @@ derive from what the class says about itself.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -198,6 +199,19 @@ class Method(nn.Module, ABC):
     def stages(self) -> tuple[Stage, ...]:
         """Parts of the training in their order; the last of them ends at 1."""
         return (Stage("", 1.0),)
+
+    def stage_at(self, progress: float) -> tuple[int, float]:
+        """Number of the stage, from 0, and the part of it that is done.
+
+        Parameters
+        ----------
+        progress : float
+            Fraction of the training done, from 0 to 1.
+        """
+        ends = [stage.end for stage in self.stages]
+        number = min(bisect_right(ends, progress), len(ends) - 1)
+        start = ends[number - 1] if number else 0.0
+        return number, (progress - start) / (ends[number] - start)
 
     def parts(self) -> Sequence[tuple[nn.Module, float]]:
         """Networks clipped apart, with their learning rate in parts of the config's."""

@@ -38,10 +38,13 @@ class Progress:
         Since the last event.
     terms : dict of str to float
         Terms of the loss, averaged over the steps since the last event.
-    stage : str
+    network : str
         What is being trained, such as the channel's name; empty when there is one.
     loss : float
-        The terms in one number that means the same throughout the training.
+        The terms in one number that means the same throughout the stage.
+    stage : str
+        The part of the training, as ``stage 2 of 3: likelihood``; empty where there is
+        only one.
     """
 
     step: int
@@ -50,8 +53,9 @@ class Progress:
     seconds_left: float
     steps_per_second: float
     terms: dict[str, float]
-    stage: str = ""
+    network: str = ""
     loss: float = 0.0
+    stage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ class Judged:
         Whether no earlier weights were better.
     source : {"repeats", "stein", "blind error"}
         What the estimate rests on.
-    stage : str
+    network : str
         What is being trained, as in `Progress`.
     """
 
@@ -87,7 +91,7 @@ class Judged:
     identity: float
     is_best: bool
     source: Source
-    stage: str = ""
+    network: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ class Finished:
         Steps done.
     seconds : float
         Time spent training.
-    stage : str
+    network : str
         What was trained.
     best_step : int or None
         Number of steps after which the weights were those kept, where the training
@@ -116,7 +120,7 @@ class Finished:
     reason: Reason
     step: int
     seconds: float
-    stage: str = ""
+    network: str = ""
     best_step: int | None = None
     gain: float | None = None
     words: str = ""

@@ -12,6 +12,7 @@ from napari_blindsound.training.events import Progress
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from napari_blindsound.methods.base import Method
     from napari_blindsound.training.trainer import Trainer
 
 EVENT_SECONDS = 0.1
@@ -34,8 +35,11 @@ class Meter:
 
     def add(self, terms: dict[str, Tensor]) -> None:
         """Note the terms of a step; none if it was stopped."""
-        if terms:
-            self._terms.append(terms)
+        if not terms:
+            return
+        if self._terms and self._terms[0].keys() != terms.keys():
+            self._terms.clear()  # another stage of the training
+        self._terms.append(terms)
 
     def restart(self) -> None:
         """Leave out the time that the consumer of the last event took."""
@@ -65,6 +69,16 @@ class Meter:
             seconds_left=left,
             steps_per_second=self._rate,
             terms=means,
-            stage=trainer.stage,
+            network=trainer.network,
             loss=trainer.method.curve(means, trainer.progress),
+            stage=_in_words(trainer.method, trainer.progress),
         )
+
+
+def _in_words(method: Method, progress: float) -> str:
+    """Which stage of a training this is; empty where there is only one."""
+    stages = method.stages
+    if len(stages) == 1:
+        return ""
+    number, _ = method.stage_at(progress)
+    return f"stage {number + 1} of {len(stages)}: {stages[number].name}"

@@ -82,7 +82,7 @@ def _overall(event: Progress, trainers: Sequence[Trainer]) -> Progress:
 def _finished(ends: Sequence[Finished], trainers: Sequence[Trainer]) -> Finished:
     """The ends of all networks as one, for the reason farthest from a good end."""
     gains = [end.gain for end in ends if end.gain is not None]
-    words = [f"{end.stage}: {end.words}" for end in ends if end.words]
+    words = [f"{end.network}: {end.words}" for end in ends if end.words]
     return Finished(
         max((end.reason for end in ends), key=_ORDER.index),
         steps(trainers),

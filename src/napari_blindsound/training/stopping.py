@@ -50,6 +50,10 @@ class Stopping:
         Pixels that go through the network in one step, forward or backward.
     schedule : str
         Of the learning rate.
+    stages : int
+        Of the training. Where there are several, each needs its share of the length,
+        and the weights of an earlier one estimate something else: such a training is
+        judged, but neither ended early nor led back.
 
     Attributes
     ----------
@@ -64,10 +68,13 @@ class Stopping:
         *,
         step_pixels: int,
         schedule: str = "one-cycle",
+        stages: int = 1,
     ) -> None:
         self._judge, self.ending = judge, ending
         self._spacing = math.ceil(judge.cost / (SHARE * max(1, step_pixels)))
-        self.open_end = OpenEnd(HOLD[schedule]) if ending == "auto" else None
+        self._has_stages = stages > 1
+        is_open = ending == "auto" and not self._has_stages
+        self.open_end = OpenEnd(HOLD[schedule]) if is_open else None
         self.judgements: list[Judgement] = []
         self._best: Method | None = None
         self._before: tuple[Method | None, OpenEnd | None] = (None, None)
@@ -148,6 +155,8 @@ class Stopping:
         best = self.best
         if best is None:
             return None
+        if self._has_stages:
+            return self.judgements[-1]
         decibels, error = self.judgements[-1].worse_by(best)
         return best if decibels > _SURE * error else self.judgements[-1]
 
@@ -170,6 +179,10 @@ class Stopping:
             "converged": f"ended after {step} steps, as twice the steps had brought "
             f"less than {LEAST_GAIN} dB",
         }[reason]
+        if self._has_stages:
+            why += (
+                "; a training in stages is not ended early, and keeps its last weights"
+            )
         if kept is None:
             return why
         if kept is not self.judgements[-1]:

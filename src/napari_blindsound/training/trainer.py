@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,8 +11,8 @@ import torch
 from napari_blindsound.errors import ModelError
 from napari_blindsound.networks.device import mixed_precision, pick_device
 from napari_blindsound.training.checkpoint import prefixed, under
-from napari_blindsound.training.clipping import Clip
 from napari_blindsound.training.config import TrainConfig
+from napari_blindsound.training.descent import Descent
 from napari_blindsound.training.events import (
     Finished,
     Judged,
@@ -37,11 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainConfig", "Trainer"]
 
-log = logging.getLogger(__name__)
-
-BAD_STEPS = 10
-"""Non-finite steps in a row before the last good weights come back."""
-
 
 class Trainer:
     """Trains a method on patches.
@@ -53,7 +46,7 @@ class Trainer:
     patches : PatchSampler
         Where crops come from; on the same device.
     config : TrainConfig
-    stage : str
+    network : str
         What is being trained, passed on in the events.
     stop_after : int, optional
         Step at which to end as if stopped; the schedule is that of the whole training.
@@ -69,9 +62,6 @@ class Trainer:
     ----------
     one_thread_after : int or None
         Step from which one thread was used; None if there was none.
-    averaged : Method
-        Running average of the weights, at any time the best there is: what previews,
-        stopped and finished trainings use. Read it between two events.
     """
 
     def __init__(
@@ -80,25 +70,23 @@ class Trainer:
         patches: PatchSampler,
         config: TrainConfig,
         *,
-        stage: str = "",
+        network: str = "",
         stop_after: int | None = None,
         one_thread_after: int | None = None,
         may_fall_back: bool = False,
         judge: Judge | None = None,
     ) -> None:
-        self.config, self.stage = config, stage
+        self.config, self.network = config, network
         self._stop_after = stop_after
         self.one_thread_after = one_thread_after
         self._may_fall_back = may_fall_back
         self.device = pick_device(config.device)
         self.method = method.to(self.device)
         self.method.random.manual_seed(config.seed)
-        self.averaged = deepcopy(self.method).requires_grad_(requires_grad=False)
+        self.descent = Descent(self.method)
         self.patches = patches
         self.step = 0
         self.seconds = 0.0
-        self._bad_steps = 0
-        self._damping = 1.0
         # What was drawn for a step that was stopped, and the sampler's state before.
         self._drawn: tuple[Tensor, Tensor | None] | None = None
         self._before_draw: dict[str, Any] = {}
@@ -113,18 +101,17 @@ class Trainer:
                 config.ending,
                 step_pixels=_step_pixels(method),
                 schedule=method.config.schedule,
+                stages=len(method.stages),
             )
         )
-        self._clips = [Clip(part, method.config) for part, _ in self.method.parts()]
-        self._optimizer = torch.optim.Adam(
-            [
-                {"params": list(part.parameters()), "rate": rate}
-                for part, rate in self.method.parts()
-            ],
-            lr=method.config.learning_rate,
-            weight_decay=method.config.weight_decay,
-            fused=True,
-        )
+
+    @property
+    def averaged(self) -> Method:
+        """Running average of the weights, at any time the best there is.
+
+        What previews, stopped and finished trainings use. Read it between two events.
+        """
+        return self.descent.averaged
 
     @property
     def result(self) -> Method:
@@ -220,7 +207,7 @@ class Trainer:
         """Why it is over, and what is kept."""
         reason: Reason = "done" if self.fraction >= 1 else "stopped"
         if self.stopping is None:
-            return Finished(reason, self.step, self.seconds, self.stage)
+            return Finished(reason, self.step, self.seconds, self.network)
         if reason == "done" and self.stopping.has_settled:
             reason = "converged"
         kept = self.stopping.kept
@@ -228,7 +215,7 @@ class Trainer:
             reason,
             self.step,
             self.seconds,
-            self.stage,
+            self.network,
             best_step=self.stopping.kept_step(self.step),
             gain=kept.gain if kept else None,
             words=self.stopping.words(reason, self.step),
@@ -253,18 +240,17 @@ class Trainer:
             identity=found.identity,
             is_best=found is stopping.best,
             source=stopping.source,
-            stage=self.stage,
+            network=self.network,
         )
 
     def _advance(self, stop: threading.Event) -> dict[str, Tensor]:
         """One optimizer step; nothing is changed if stopped in the middle."""
         progress = self.progress
-        rate = SCHEDULES[self.method.config.schedule](progress) * self._damping
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.method.config.learning_rate * rate * group["rate"]
+        stage, within = self.method.stage_at(progress)
+        self.descent.enter(stage)
+        self.descent.prepare(SCHEDULES[self.method.config.schedule](within))
         noisy, weight = self._draw()
         random = self.method.random.get_state()
-        self._optimizer.zero_grad()
         total: dict[str, Tensor] = {}
         with mixed_precision(self.device, getattr(self.method.config, "width", None)):
             for terms in self.method.losses(noisy, progress, weight):
@@ -274,9 +260,7 @@ class Trainer:
                 torch.stack(list(terms.values())).sum().backward()
                 for name, term in terms.items():
                     total[name] = total.get(name, 0) + term.detach()
-        if self._is_finite_step():
-            self._optimizer.step()
-            self._average()
+        self.descent.step(self.step)
         self.step += 1
         self._drawn = None
         return total
@@ -288,56 +272,15 @@ class Trainer:
             self._drawn = self.patches.draw()
         return self._drawn
 
-    def _is_finite_step(self) -> bool:
-        """Clip the gradient; a step that is not finite is skipped, ten undo more."""
-        norms = [clip.apply() for clip in self._clips]
-        if all(torch.isfinite(norm) for norm in norms):
-            self._bad_steps = 0
-            return True
-        self._bad_steps += 1
-        log.warning("step %d is not finite and was skipped", self.step)
-        if self._bad_steps == BAD_STEPS:
-            self._bad_steps = 0
-            self._damping /= 2
-            self.method.load_state_dict(self.averaged.state_dict())
-            self._optimizer.state.clear()
-            log.warning(
-                "%d steps in a row were not finite: back to the last good weights, at "
-                "half the learning rate",
-                BAD_STEPS,
-            )
-        return False
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        # The average forgets its random start: early on it follows more closely.
-        decay = min(self.method.config.averaging, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(
-            list(self.averaged.parameters()), list(self.method.parameters()), 1 - decay
-        )
-        for kept, buffer in zip(
-            self.averaged.buffers(), self.method.buffers(), strict=True
-        ):
-            kept.copy_(buffer)
-
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that the rest of the training depends on: tensors and plain data."""
-        adam = self._optimizer.state_dict()["state"]
-        tensors = {
-            "random": self.method.random.get_state(),
-            **prefixed("weights", self.method.state_dict()),
-            **prefixed("averaged", self.averaged.state_dict()),
-            **prefixed(
-                "adam", {f"{i}.{k}": v for i in adam for k, v in adam[i].items()}
-            ),
-        }
+        tensors, moved = self.descent.state()
+        tensors["random"] = self.method.random.get_state()
         numbers = {
             "training": self._identity(),
             "step": self.step,
             "seconds": self.seconds,
-            "damping": self._damping,
-            "bad_steps": self._bad_steps,
-            "clips": [clip.state() for clip in self._clips],
+            **moved,
             "one_thread_after": self.one_thread_after,
             "patches": self._before_draw if self._drawn else self.patches.state(),
         }
@@ -361,23 +304,9 @@ class Trainer:
                 f"method, settings and seed, or start anew"
             )
             raise ModelError(msg)
-        self.method.load_state_dict(under("weights", tensors))
-        self.averaged.load_state_dict(under("averaged", tensors))
+        self.descent.restore(tensors, numbers)
         self.method.random.set_state(tensors["random"])
-        parameters = [p for part, _ in self.method.parts() for p in part.parameters()]
-        adam = self._optimizer.state_dict()
-        adam["state"] = {}
-        for name, tensor in under("adam", tensors).items():
-            index, key = name.split(".")
-            # Files hold no strides, and the fused Adam relies on the parameter's.
-            like = parameters[int(index)] if tensor.ndim else tensor
-            kept = torch.empty_like(like, requires_grad=False).copy_(tensor)
-            adam["state"].setdefault(int(index), {})[key] = kept
-        self._optimizer.load_state_dict(adam)
         self.step, self.seconds = numbers["step"], numbers["seconds"]
-        self._damping, self._bad_steps = numbers["damping"], numbers["bad_steps"]
-        for clip, state in zip(self._clips, numbers["clips"], strict=True):
-            clip.restore(state)
         self.one_thread_after = numbers.get("one_thread_after")
         self.patches.restore(numbers["patches"])
         self._drawn = None
@@ -394,7 +323,8 @@ class Trainer:
             "config": self.method.config.facts(),
             "channels": self.method.channels,
             "seed": self.config.seed,
-            "stage": self.stage,
+            # Named so in checkpoints from before methods had stages.
+            "stage": self.network,
         }
 
 
