@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from napari_blindsound.images.axes import Axes
+from napari_blindsound.images.context import Context
 from napari_blindsound.images.volume import Volume
 from napari_blindsound.inference.tiling import Tiler, tile_size
 from napari_blindsound.networks.device import pick_device
@@ -126,9 +127,10 @@ def measure_pace(
     if getattr(config, "context", None) == "auto":
         # What the images will show is not known yet; a neighbor more costs little.
         stacked = any(volume.n_planes > 1 for volume in volumes)
-        changes = {**recipe.settings, "context": "T1" if stacked else "none"}
-        recipe = recipe.model_copy(update={"settings": changes})
-        config = recipe.config()
+        asked, config = config, config.beside(Context("T", 1 if stacked else 0))
+        changed = {n: v for n, v in config if v != getattr(asked, n)}
+        settings = {**recipe.settings, **changed}
+        recipe = recipe.model_copy(update={"settings": settings})
     image = _noise(volumes, config, channels if joint else 1)
     counts = [recipe.train.threads or most_threads or before]
     if counts[0] > 1 and not recipe.train.threads and _on_processor(recipe):

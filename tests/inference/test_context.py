@@ -26,6 +26,7 @@ from napari_blindsound.training.preprocessing import Preprocessing
 
 RNG = np.random.default_rng(0)
 CLOSE = 2e-4  # counts, of some 260 in float32
+CONVOLUTIONS = pytest.mark.parametrize("convolutions", ["2d", "3d"])
 
 
 def make_volume(shape: tuple[int, ...], axes: str) -> Volume:
@@ -34,10 +35,16 @@ def make_volume(shape: tuple[int, ...], axes: str) -> Volume:
 
 
 def make_denoiser(
-    context: str = "Z1", channels: int = 1, *, joint: bool = True, sound: bool = False
+    context: str = "Z1",
+    channels: int = 1,
+    *,
+    joint: bool = True,
+    sound: bool = False,
+    convolutions: str = "2d",
 ) -> Denoiser:
     torch.manual_seed(0)
     settings = {"width": 4, "depth": 2, "context": context}
+    settings["convolutions"] = convolutions
     counts = RNG.poisson(300, (channels, 64, 64)).astype(np.uint16)
     volume = Volume((counts,), Axes.parse("CYX"), "fit")
     count, each = (1, channels) if joint else (channels, 1)
@@ -78,9 +85,10 @@ def whole(volume: Volume) -> tuple[slice, ...]:
         ("YXZ", (40, 44, 4), "Z1", 1, True),
     ],
 )
-def test_tiled_equals_whole(axes, shape, context, channels, joint):
+@CONVOLUTIONS
+def test_tiled_equals_whole(axes, shape, context, channels, joint, convolutions):
     volume = make_volume(shape, axes)
-    denoiser = make_denoiser(context, channels, joint=joint)
+    denoiser = make_denoiser(context, channels, joint=joint, convolutions=convolutions)
     expected = by_hand(denoiser, volume)
     tiler = Tiler(denoiser)
     tiler.pixels = 2 * (16 + 2 * denoiser.halo) ** 2
@@ -142,8 +150,10 @@ def test_windows_bring_their_own_neighbors():
     assert np.abs(around - expected[[1, 0, 1]]).max() < CLOSE
 
 
-def test_lazy_written_and_scrolled_are_the_same(tmp_path):
-    volume, denoiser = make_volume((2, 5, 50, 60), "TZYX"), make_denoiser()
+@CONVOLUTIONS
+def test_lazy_written_and_scrolled_are_the_same(tmp_path, convolutions):
+    volume = make_volume((2, 5, 50, 60), "TZYX")
+    denoiser = make_denoiser(convolutions=convolutions)
     expected = denoise_region(denoiser, volume, whole(volume))
     [array] = lazy(denoiser, volume, block=24)
     assert np.abs(array[1, 3].compute() - expected[1, 3]).max() < CLOSE
@@ -172,8 +182,10 @@ def test_the_deviation_sees_them_too():
     assert (found > 0).all()
 
 
-def test_saved_loaded_and_sent(tmp_path):
-    volume, denoiser = make_volume((4, 40, 40), "ZYX"), make_denoiser("Z2")
+@CONVOLUTIONS
+def test_saved_loaded_and_sent(tmp_path, convolutions):
+    volume = make_volume((4, 40, 40), "ZYX")
+    denoiser = make_denoiser("Z2", convolutions=convolutions)
     expected = denoise_region(denoiser, volume, whole(volume))
     path = denoiser.save(tmp_path / "model.blindsound")
     for other in (Denoiser.load(path), pickle.loads(pickle.dumps(denoiser))):
@@ -191,4 +203,9 @@ def test_plane_by_plane_the_file_is_that_of_before():
     torch.manual_seed(0)
     auto = Blind2Unblind(Blind2UnblindConfig(width=4, depth=2))
     assert Denoiser([auto], plain.preprocessing).revision == plain.revision
-    assert make_denoiser("Z1")._header()["config"]["context"] == "Z1"
+    beside = make_denoiser("Z1")._header()["config"]
+    assert beside["context"] == "Z1"
+    assert "convolutions" not in beside
+    deep = make_denoiser("Z1", convolutions="3d")
+    assert deep._header()["config"]["convolutions"] == "3d"
+    assert deep.revision != make_denoiser("Z1").revision

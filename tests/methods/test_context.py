@@ -9,6 +9,7 @@ import torch
 
 from napari_blindsound import methods
 from napari_blindsound.images.context import NO_CONTEXT, Context
+from napari_blindsound.networks.unet3d import UNet3d
 
 SEES = [
     kind
@@ -19,6 +20,11 @@ SEES = [
 
 @pytest.fixture(params=SEES, ids=lambda kind: kind.name)
 def kind(request):
+    return request.param
+
+
+@pytest.fixture(params=["2d", "3d"])
+def convolutions(request):
     return request.param
 
 
@@ -34,8 +40,10 @@ def test_both_methods_see_neighbors():
 
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("region", ["1x1", "1x3"])
-def test_a_blind_pixel_is_hidden_and_its_neighbors_are_seen(kind, channels, region):
-    method = build(kind, channels, region=region)
+def test_a_blind_pixel_is_hidden_and_its_neighbors_are_seen(
+    kind, channels, region, convolutions
+):
+    method = build(kind, channels, region=region, convolutions=convolutions)
     side = 4 * method.stride
     noisy = torch.rand(1, method.inputs, side, side)
     row, column = side // 2 + 1, side // 2 + 2
@@ -54,23 +62,23 @@ def test_a_blind_pixel_is_hidden_and_its_neighbors_are_seen(kind, channels, regi
 
 
 @pytest.mark.parametrize("context", ["Z1", "T2"])
-def test_loss_is_finite_and_of_the_plane_alone(kind, context):
-    method = build(kind, 2, context=context, phases=16)
-    noisy = torch.rand(2, method.inputs, 32, 32)
+def test_loss_is_finite_and_of_the_plane_alone(kind, context, convolutions):
+    method = build(kind, 2, context=context, phases=16, convolutions=convolutions)
+    noisy = torch.rand(2, method.inputs, 32, 32, requires_grad=True)
     weight = torch.zeros(2, 2, 32, 32)
     weight[..., 8:24, 8:24] = 1
     terms = method.loss(noisy, 0.5, weight)
     sum(terms.values()).backward()
     assert all(torch.isfinite(term) for term in terms.values())
-    # Every plane of the window reaches the network.
-    head = method.network.head[0].weight.grad
-    assert (head.abs().amax((0, 2, 3)) > 0).all()
+    # Every plane of the window reaches the network, and every weight learns.
+    assert (noisy.grad.abs().amax((0, 2, 3)) > 0).all()
+    assert all((p.grad.abs() > 0).any() for p in method.network.parameters())
     with torch.inference_mode():
         assert method.denoise(noisy).shape == (2, 2, 32, 32)
 
 
-def test_tile_equals_whole_for_every_output(kind):
-    method = build(kind, 1)
+def test_tile_equals_whole_for_every_output(kind, convolutions):
+    method = build(kind, 1, convolutions=convolutions)
     stride = method.stride
     halo = -(-method.halo // stride) * stride
     whole = torch.rand(1, 3, 2 * halo + 4 * stride, 2 * halo + 4 * stride)
@@ -96,8 +104,25 @@ def test_the_setting_is_settled_once(kind):
 def test_plane_by_plane_a_model_is_what_it_was(kind):
     old = kind.Config().model_dump(mode="json")
     old.pop("context")
+    old.pop("convolutions")
     for config in (kind.Config(), kind.Config(context="none")):
         assert config.facts() == old
     assert kind.Config.model_validate(old).neighbors == NO_CONTEXT
-    chosen = kind.Config(context="Z2")
-    assert kind.Config.model_validate(json.loads(json.dumps(chosen.facts()))) == chosen
+    for more in ({}, {"convolutions": "3d"}):
+        chosen = kind.Config(context="Z2", **more)
+        facts = json.loads(json.dumps(chosen.facts()))
+        assert ("convolutions" in facts) == bool(more)
+        assert kind.Config.model_validate(facts) == chosen
+
+
+def test_3d_needs_planes(kind):
+    auto = kind.Config(convolutions="3d")
+    assert not auto.is_deep
+    assert auto.beside(Context("T", 2)).is_deep
+    assert auto.beside(NO_CONTEXT) == kind.Config(context="none")
+    assert not isinstance(kind(auto).network, UNet3d)
+    assert isinstance(build(kind, convolutions="3d").network, UNet3d)
+    with pytest.raises(ValueError, match="context is none: choose neighboring planes"):
+        kind.Config(convolutions="3d", context="none")
+    with pytest.raises(ValueError, match="context is none"):
+        kind.Config.preset("paper", {"convolutions": "3d"})

@@ -10,189 +10,36 @@ image itself; noise among noise does not, and so the visible estimate stays the 
 
 Neighboring planes, of a stack or a movie, can be seen beside the image. Their noise is
 their own, so that nothing of them is hidden: they are further inputs of the network,
-and it is the image in the middle that is masked, denoised and learned from.
+and it is the image in the middle that is masked, denoised and learned from. The network
+takes them as channels of its first convolution, or convolves along them, too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from pydantic import Field, model_validator
 
-from napari_blindsound.images.context import NO_CONTEXT, Context
-from napari_blindsound.methods.base import Method, MethodConfig
+from napari_blindsound.methods.base import Method
 from napari_blindsound.methods.masking import (
-    Padding,
     join_phases,
     mask_phases,
     mask_regions,
     split_phases,
 )
-from napari_blindsound.networks.symmetry import FLIPS
+from napari_blindsound.methods.revisible_config import RevisibleConfig
 from napari_blindsound.networks.unet import UNet
+from napari_blindsound.networks.unet3d import UNet3d
 
 if TYPE_CHECKING:
-    from typing import Any, Self
-
     from torch import Tensor
+
+__all__ = ["GROUP", "Revisible", "RevisibleConfig"]
 
 # Masked copies that go through the network at once. The loss is a sum over phases, so
 # groups change nothing but memory; one that fits the cache is computed twice as fast.
 GROUP = 4
-
-Region = Literal[
-    "auto",
-    "1x1",
-    "1x3",
-    "1x5",
-    "1x7",
-    "3x1",
-    "3x3",
-    "3x5",
-    "5x1",
-    "5x3",
-    "5x5",
-    "7x1",
-    "7x7",
-]
-"""Rows x columns of pixels that are hidden around a blind one, itself included."""
-
-Planes = Literal["auto", "none", "Z1", "Z2", "Z3", "T1", "T2", "T3"]
-"""Axis and number of the neighboring planes on each side."""
-
-# Of an image, so that enough is left to fill the rest from, and to be like the image.
-_MOST_HIDDEN = 0.5
-
-
-class RevisibleConfig(MethodConfig):
-    """Network, mask and the weight of the visible branch over the training."""
-
-    width: int = Field(8, ge=1, description="channels of the network's downward path")
-    depth: int = Field(3, ge=1, le=7, description="poolings by 2 in the network")
-    region: Region = Field(
-        "auto",
-        description="rows x columns hidden around a blind pixel, for noise that "
-        "neighbors share; auto follows the correlation of the noise",
-    )
-    context: Planes = Field(
-        "auto",
-        description="neighboring planes on each side, along Z or T, that the network "
-        "sees beside a plane; auto takes those that tell more of the image",
-    )
-    cell: Literal[2, 4, 8, 16] = Field(
-        4,
-        description="side of a masking cell; one pixel of each cell is blind at once. "
-        "Large regions make it larger",
-    )
-    phases: int = Field(
-        1,
-        ge=1,
-        le=16,
-        description="masked copies a step, drawn at random; cell x cell is the exact "
-        "loss, fewer an unbiased and much faster estimate of it",
-    )
-    padding: Padding = Field(
-        "reflect", description="what lies beyond the border when a pixel is filled"
-    )
-    lam_start: float = Field(
-        2.0, ge=0, description="weight of the visible branch at the start"
-    )
-    lam_end: float = Field(
-        20.0, ge=0, description="weight of the visible branch at the end"
-    )
-    lam_hold: float = Field(
-        0.4, ge=0, lt=1, description="fraction of training before that weight rises"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _follow_the_region(cls, settings: object) -> object:
-        """Make room for the region."""
-        if not isinstance(settings, Mapping):
-            return settings
-        region = settings.get("region", "auto")
-        if region in ("auto", "1x1") or region not in get_args(Region):
-            return settings
-        rows, columns = _sides(region)
-        cells = get_args(cls.model_fields["cell"].annotation)
-        room = max(rows, columns) + 1, (rows * columns / _MOST_HIDDEN) ** 0.5
-        least = min(cell for cell in cells if cell >= max(room))
-        given = settings.get("cell", cls.model_fields["cell"].default)
-        changed = {**settings}
-        if given in cells:
-            changed["cell"] = max(given, least)
-        return changed
-
-    @model_validator(mode="after")
-    def _phases_fit_the_cell(self) -> Self:
-        if self.phases > self.cell**2:
-            msg = (
-                f"phases is {self.phases}, but a cell of {self.cell} x {self.cell} has "
-                f"{self.cell**2} pixels; choose at most that"
-            )
-            raise ValueError(msg)
-        return self
-
-    @property
-    def hidden(self) -> tuple[int, int]:
-        """Rows and columns hidden around a blind pixel; one where nobody chose."""
-        return (1, 1) if self.region == "auto" else _sides(self.region)
-
-    @property
-    def neighbors(self) -> Context:
-        """Neighboring planes as the setting has them; none where nobody chose."""
-        if self.context in ("auto", "none"):
-            return NO_CONTEXT
-        return Context("T" if self.context[0] == "T" else "Z", int(self.context[1:]))
-
-    def beside(self, context: Context) -> Self:
-        """With these neighbors, only in place of ``auto``."""
-        if self.context != "auto":
-            return self
-        return self.model_validate({**self.model_dump(), "context": context.name})
-
-    def facts(self) -> dict[str, Any]:
-        """Plane by plane, a model is what it was before there was a choice."""
-        found = super().facts()
-        if not self.neighbors.planes:
-            found.pop("context")
-        return found
-
-    @property
-    def orientations(self) -> tuple[int, ...]:
-        """Flips only, where the noise has a direction."""
-        rows, columns = self.hidden
-        return super().orientations if rows == columns else FLIPS
-
-    def suited(self, region: tuple[int, int]) -> Self:
-        """The smallest region that hides as many rows and columns on each side.
-
-        Only in place of ``auto``. The cell grows with it.
-        """
-        if self.region != "auto":
-            return self
-        rows, columns = (2 * extent + 1 for extent in region)
-        offered = [name for name in get_args(Region) if name != "auto"]
-        covering = [
-            name
-            for name in offered
-            if _sides(name)[0] >= rows and _sides(name)[1] >= columns
-        ]
-        found = min(covering or offered[-1:], key=lambda name: math.prod(_sides(name)))
-        return self.model_validate({**self.model_dump(), "region": found})
-
-    def lam(self, progress: float) -> float:
-        """Weight of the visible branch after a fraction `progress` of the training."""
-        rise = max(0.0, progress - self.lam_hold) / (1 - self.lam_hold)
-        return self.lam_start + rise * (self.lam_end - self.lam_start)
-
-
-def _sides(region: str) -> tuple[int, int]:
-    rows, _, columns = region.partition("x")
-    return int(rows), int(columns)
 
 
 class Revisible(Method):
@@ -218,10 +65,16 @@ class Revisible(Method):
         self, config: RevisibleConfig, channels: int = 1, numbers: int | None = None
     ) -> None:
         super().__init__(config, channels)
-        self.network = UNet(
-            self.inputs, numbers or channels, width=config.width, depth=config.depth
-        )
+        self.network = self._network(numbers or channels)
         self.register_buffer("lam", torch.tensor(config.lam_start))
+
+    def _network(self, numbers: int) -> UNet:
+        config = self.config
+        width, depth = config.width, config.depth
+        if not config.is_deep:
+            return UNet(self.inputs, numbers, width=width, depth=depth)
+        planes = self.context.planes
+        return UNet3d(self.channels, numbers, planes=planes, width=width, depth=depth)
 
     @property
     def halo(self) -> int:
