@@ -28,6 +28,7 @@ from napari_blindsound.inference.estimate import Estimate
 from napari_blindsound.inference.tiling import denoise_array
 from napari_blindsound.methods.base import DEVIATION
 from napari_blindsound.networks.device import mixed_precision, pick_device
+from napari_blindsound.networks.memory import keep_freed_memory
 from napari_blindsound.networks.transfer import download, upload
 from napari_blindsound.networks.weights import seeded
 from napari_blindsound.training.checkpoint import (
@@ -106,6 +107,7 @@ class Denoiser:
                 "(Denoiser.deviation, --uncertainty)"
             )
             raise ModelError(msg)
+        keep_freed_memory()
         self.device = pick_device(device)
         self.methods = tuple(
             method.to(self.device).eval().requires_grad_(requires_grad=False)
@@ -403,9 +405,11 @@ class Denoiser:
         ModelNotFoundError
             If there is no such file.
         ModelError
-            If it is no model, is cut off, or comes from a newer version.
+            If it is no model, is cut off, comes from a newer version, or its method is
+            of a package that is not installed.
         """
         tensors, header = load_tensors(path)
+        _check_installed(path, header)
         try:
             return cls._from_parts(tensors, header, device)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -476,6 +480,20 @@ class Denoiser:
             provenance=header["provenance"],
             uncertainty=Uncertainty.from_json(found) if found else None,
         )
+
+
+def _check_installed(path: Path | str, header: Mapping[str, Any]) -> None:
+    """Say where a model's method comes from, if it is not here."""
+    name, known = header.get("method"), registry.available()
+    if name is None or name in known:
+        return
+    package = header.get("provenance", {}).get("package")
+    remedy = f"install {package}" if package else "install the package that brings it"
+    msg = (
+        f"{path} was trained with the method {name}, which is not here: {remedy}, or "
+        f"train again with {' or '.join(known)}"
+    )
+    raise ModelError(msg)
 
 
 def _unpickle(tensors: bytes, header: dict[str, Any], device: str) -> Denoiser:

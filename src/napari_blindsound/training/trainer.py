@@ -10,6 +10,7 @@ import torch
 
 from napari_blindsound.errors import ModelError
 from napari_blindsound.networks.device import mixed_precision, pick_device
+from napari_blindsound.networks.memory import keep_freed_memory
 from napari_blindsound.training.checkpoint import prefixed, under
 from napari_blindsound.training.config import TrainConfig
 from napari_blindsound.training.descent import Descent
@@ -80,6 +81,7 @@ class Trainer:
         self._stop_after = stop_after
         self.one_thread_after = one_thread_after
         self._may_fall_back = may_fall_back
+        keep_freed_memory()
         self.device = pick_device(config.device)
         self.method = method.to(self.device)
         self.method.random.manual_seed(config.seed)
