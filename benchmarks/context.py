@@ -4,7 +4,8 @@ Phantom stacks and time-lapses (slow, usual and fast motion; seeds that nothing 
 tuned on) by their true PSNR, whose data range is that of the clean image between its
 0.1 and 99.9 percentiles; with ``--data`` the repeats and the calcium movie of the
 ``stacks`` folder by their estimated quality. The context is chosen by itself, forced
-(``Z1``, ``T1``), or none. ``--png FOLDER`` writes noisy, alone and together, side by
+(``Z1``, ``T1``), or none; ``--convolutions 3d`` has every one of them by 3-D
+convolutions, too. ``--png FOLDER`` writes noisy, alone and together, side by
 side.
 
 Run: ``python benchmarks/context.py --steps 2000 --seconds 30 --data $BLINDSOUND_DATA``
@@ -71,13 +72,14 @@ def main() -> None:
 def _compare(case: Case, budget: dict[str, float], options: argparse.Namespace) -> None:
     alone: float | None = None
     pictures = []
-    for context in ("none", "auto", *options.forced):
-        denoiser, steps = _trained(case.volume, context, budget, options.method)
+    for context, convolutions in _asked(options):
+        recipe = _recipe(case.volume, context, convolutions, budget, options)
+        denoiser, steps = _trained(case.volume, recipe)
         score, words = _score(denoiser, case)
         alone = score if alone is None else alone
         [(name, amount)] = budget.items()
         print(
-            f"{case.name:16s} {amount:g} {name:7s} {context:5s} "
+            f"{case.name:16s} {amount:g} {name:7s} {context:5s}{convolutions:3s}"
             f"-> {denoiser.context.name:5s} {steps:6d} steps {score:6.2f} "
             f"{score - alone:+5.2f}  {words}",
             flush=True,
@@ -88,14 +90,32 @@ def _compare(case: Case, budget: dict[str, float], options: argparse.Namespace) 
         _draw(case.volume, pictures[:2], path)
 
 
-def _trained(
-    volume: Volume, context: str, budget: dict[str, float], method: str
-) -> tuple[Denoiser, int]:
-    wanted = context
+def _asked(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Contexts and convolutions in the order of the rows."""
+    yield "none", "2d"
+    for context in options.contexts:
+        yield context, "2d"
+        if options.convolutions == "3d":
+            yield context, "3d"
+
+
+def _recipe(
+    volume: Volume,
+    context: str,
+    convolutions: str,
+    budget: dict[str, float],
+    options: argparse.Namespace,
+) -> Recipe:
     if context not in ("none", "auto"):
-        wanted = f"{volume.axes.names[0]}{context}"
+        context = f"{volume.axes.names[0]}{context}"
+    settings = {"context": context, "convolutions": convolutions}
+    if options.width:
+        settings["width"] = options.width
     train = TrainConfig.model_validate({**budget, "seed": SEED_OF_TRAINING})
-    recipe = Recipe(method=method, settings={"context": wanted}, train=train)
+    return Recipe(method=options.method, settings=settings, train=train)
+
+
+def _trained(volume: Volume, recipe: Recipe) -> tuple[Denoiser, int]:
     training = Training([volume], recipe)
     *_, finished = training.run()
     training.close()
@@ -117,9 +137,12 @@ def _score(denoiser: Denoiser, case: Case) -> tuple[float, str]:
 def _cases(options: argparse.Namespace) -> Iterator[Case]:
     common = {"size": options.size, "photons": options.photons}
     for seed in options.seeds:
-        made = phantom("zstack", planes=options.planes, seed=seed, **common)
-        yield Case(f"stack {seed}", made.volume(), made.clean)
+        if "stack" in options.kinds:
+            made = phantom("zstack", planes=options.planes, seed=seed, **common)
+            yield Case(f"stack {seed}", made.volume(), made.clean)
         for name, speed in SPEEDS.items():
+            if name not in options.kinds:
+                continue
             frames = options.planes * speed
             made = phantom("timelapse", frames=frames, seed=seed, **common)
             volume = Volume((made.noisy[::speed],), made.axes, made.name)
@@ -158,7 +181,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--planes", type=int, default=12)
     parser.add_argument("--photons", type=float, default=20)
-    parser.add_argument("--forced", nargs="*", default=[], choices=["1", "2", "3"])
+    parser.add_argument(
+        "--contexts", nargs="*", default=["auto"], choices=["auto", "1", "2", "3"]
+    )
+    parser.add_argument("--convolutions", default="2d", choices=["2d", "3d"])
+    parser.add_argument("--width", type=int, help="of the network")
+    parser.add_argument("--kinds", nargs="*", default=["stack", *SPEEDS])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--png", type=Path)
     return parser.parse_args()
