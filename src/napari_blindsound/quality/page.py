@@ -61,6 +61,10 @@ th { color: %(pale)s; font-weight: 400 } td:first-child { white-space: nowrap }
 @media print { body { background: white }
   main { margin: 0; padding: 0; width: auto; height: 274mm } }
 """
+_LONG = """
+main { height: auto; overflow: visible } .caption { font-size: 7.4pt; color: #697586 }
+td.number, th.number { text-align: right; white-space: nowrap }
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +115,6 @@ def as_html(page: Page) -> str:
     figure = Figure((_WIDTH, 3.3))
     draw_plots(figure, page.channel)
     images.append(_image(figure, "svg", "plots of the tests"))
-    style = _STYLE % {"ink": INK, "pale": PALE, "rule": RULE}
     verdict = page.trust.verdict
     facts = "".join(
         f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>"
@@ -119,17 +122,46 @@ def as_html(page: Page) -> str:
     )
     rows = "".join(_row(finding) for finding in page.channel.findings)
     others = f" ({html.escape(page.others)})" if page.others else ""
-    title = html.escape(page.title)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{title}</title><style>{style}</style></head>\n<body><main>\n"
-        f'<header><h1>{title}</h1><span class="badge" style="background:'
-        f'{_COLORS[verdict]}">{_SIGNS[verdict]} {verdict.upper()}</span></header>\n'
+    badge = (
+        f'<span class="badge" style="background:{_COLORS[verdict]}">'
+        f"{_SIGNS[verdict]} {verdict.upper()}</span>"
+    )
+    return document(
+        page.title,
         f'<p class="summary">{html.escape(page.trust.summary)}{others}</p>\n'
         f"<dl>{facts}</dl>\n{''.join(images)}\n"
         f"<table><tr><th>test</th><th></th><th>found</th><th>expected</th></tr>\n"
-        f"{rows}</table>\n</main></body></html>\n"
+        f"{rows}</table>\n",
+        badge=badge,
     )
+
+
+def document(title: str, body: str, *, badge: str = "", is_page: bool = True) -> str:
+    """A web page that needs no other file.
+
+    Parameters
+    ----------
+    title : str
+        Plain text.
+    body, badge : str
+        HTML: what stands below the title, and beside it.
+    is_page : bool
+        Whether it is one A4 page, cut off below, or as long as it is.
+    """
+    style = _STYLE % {"ink": INK, "pale": PALE, "rule": RULE}
+    style += "" if is_page else _LONG
+    shown = html.escape(title)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{shown}</title><style>{style}</style></head>\n<body><main>\n"
+        f"<header><h1>{shown}</h1>{badge}</header>\n{body}</main></body></html>\n"
+    )
+
+
+def embedded(data: bytes, mime: str, what: str) -> str:
+    """An image as part of a page."""
+    text = base64.b64encode(data).decode()
+    return f'<img alt="{html.escape(what)}" src="data:{mime};base64,{text}">\n'
 
 
 def as_picture(page: Page, kind: str) -> bytes:
@@ -160,9 +192,8 @@ def _row(finding: Finding) -> str:
 
 
 def _image(figure: Figure, kind: str, what: str) -> str:
-    data = base64.b64encode(_bytes(figure, kind)).decode()
     mime = "image/svg+xml" if kind == "svg" else "image/png"
-    return f'<img alt="{what}" src="data:{mime};base64,{data}">\n'
+    return embedded(_bytes(figure, kind), mime, what)
 
 
 def _bytes(figure: Figure, kind: str) -> bytes:
