@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_blindsound import methods
-    from napari_blindsound.api import denoise, inspect, load, train, trust
+    from napari_blindsound.api import compare, denoise, inspect, load, train, trust
     from napari_blindsound.images.open import open_volume
 
 __version__ = "0.1.0"
 __all__ = [
     "__version__",
+    "compare",
     "denoise",
     "inspect",
     "load",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "compare": "napari_blindsound.api",
     "denoise": "napari_blindsound.api",
     "inspect": "napari_blindsound.api",
     "load": "napari_blindsound.api",

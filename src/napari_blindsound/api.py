@@ -5,6 +5,7 @@
 >>> model = nb.train("stack.tif", seconds=60)  # doctest: +SKIP
 >>> nb.denoise("stack.tif", model, "denoised.ome.zarr")  # doctest: +SKIP
 >>> nb.trust("stack.tif", model, "report.html").summary  # doctest: +SKIP
+>>> nb.compare("stack.tif", seconds=60, output="folder").rows  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_blindsound import methods as registry
+from napari_blindsound.comparison import report as comparisons
+from napari_blindsound.comparison.config import DEFAULT_SECONDS, CompareConfig
+from napari_blindsound.comparison.run import Comparison
+from napari_blindsound.comparison.sample import open_truth
 from napari_blindsound.images.open import open_volume
 from napari_blindsound.images.volume import Volume
 from napari_blindsound.inference.denoiser import Denoiser
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from napari_blindsound.comparison.run import Told
     from napari_blindsound.inference.deviation import Deviation
     from napari_blindsound.inference.store import WriteEvent
     from napari_blindsound.training.events import Ending, TrainEvent
@@ -255,6 +261,84 @@ def trust(
     if report is not None and not found.stopped:
         write_report(found, denoiser, volume, Path(report), overwrite=overwrite)
     return found
+
+
+def compare(
+    image: Source,
+    *,
+    methods: Sequence[str] | None = None,
+    references: Sequence[str] | None = None,
+    preset: str | None = None,
+    seconds: float = DEFAULT_SECONDS,
+    steps: int | None = None,
+    truth: Source | None = None,
+    output: Path | str | None = None,
+    overwrite: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    axes: str | None = None,
+    stop: threading.Event | None = None,
+    on_event: Callable[[Told], None] | None = None,
+) -> Comparison:
+    """Train methods on one image, each as long as the others, and judge them alike.
+
+    A method that fails has its error in its row; the rest goes on.
+
+    Parameters
+    ----------
+    image
+        What `open_volume` takes.
+    methods, references : sequence of str, optional
+        Names of methods and of classical denoisers; all there are by default, none
+        where the sequence is empty.
+    preset : str, optional
+        Settings of the methods that have a preset of this name; by default their first.
+    seconds, steps
+        For each method; the steps, where given, in place of the seconds.
+    truth
+        The clean image, for true PSNR and SSIM. Nothing is learned from it.
+    output : path, optional
+        Folder for tables, a contact sheet, a page and the models.
+    overwrite : bool
+        Replace an earlier comparison there.
+    seed, device, axes
+        As for :func:`train`.
+    stop : threading.Event, optional
+        Set it from another thread to end with the rows done so far.
+    on_event : callable, optional
+        Called with each change of a row, at most ten times a second of a training.
+
+    Returns
+    -------
+    Comparison
+        Its `rows`, and the `results` of those that are done, by their number.
+
+    Raises
+    ------
+    BlindsoundError
+        If the image cannot be read or learned from, the truth does not fit, there is no
+        such method, or the report cannot be written.
+    """
+    config = CompareConfig(
+        methods=None if methods is None else tuple(methods),
+        references=None if references is None else tuple(references),
+        preset=preset,
+        seconds=seconds,
+        steps=steps,
+        seed=seed,
+        device=device,
+    )
+    if output is not None:
+        comparisons.check_folder(Path(output), overwrite=overwrite)
+    volume = open_volume(image, axes=axes)
+    clean = None if truth is None else open_truth(truth, volume)
+    comparison = Comparison(volume, config, clean)
+    for told in comparison.run(stop):
+        if on_event is not None:
+            on_event(told)
+    if output is not None:
+        comparisons.write_report(comparison, Path(output))
+    return comparison
 
 
 def _volumes(images: Source | Sequence[Source], axes: str | None) -> list[Volume]:

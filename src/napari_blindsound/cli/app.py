@@ -35,6 +35,7 @@ _COMMANDS = {
     "repeat": (f"{_HERE}.repeating:repeat", "Do again what a recipe file says."),
     "inspect": (f"{_HERE}.inspection:inspect", "Tell what an image is, and its noise."),
     "trust": (f"{_HERE}.trusting:trust", "Test whether a result can be trusted."),
+    "compare": (f"{_HERE}.comparing:compare", "Compare all methods on one image."),
     "methods": (f"{_HERE}.listing:methods", "List the denoising methods."),
     "doctor": (f"{_HERE}.doctor:doctor", "Check that this computer is ready."),
 }

@@ -19,7 +19,6 @@ from napari_blindsound.quality.metrics import Scores, affine_fit, psnr, ssim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -147,7 +146,7 @@ def sample_of(volume: Volume, truth: Volume | None = None) -> Sample:
     return Sample(volume, regions, tuple(noisy), clean, peak)
 
 
-def open_truth(path: Path | str, volume: Volume) -> Volume:
+def open_truth(source: Any, volume: Volume) -> Volume:  # noqa: ANN401 - as open_volume
     """Open a truth; where it does not name its axes, it has those of the image.
 
     Raises
@@ -156,9 +155,9 @@ def open_truth(path: Path | str, volume: Volume) -> Volume:
         If it cannot be opened.
     """
     try:
-        return open_volume(path)
+        return open_volume(source)
     except AxesError:
-        return open_volume(path, axes=volume.axes.names)
+        return open_volume(source, axes=volume.axes.names)
 
 
 def _spread(count: int) -> list[int]:

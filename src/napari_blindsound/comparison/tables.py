@@ -108,9 +108,12 @@ REMARK = Column(
 )
 _PRESET = Column("preset", "Settings", lambda row: row.preset, is_number=False)
 _BOUNDS = Column("95 %", "Bounds of the estimated gain", _bounds)
+_SOURCE = Column(
+    "from", "What the estimated gain rests on", lambda row: row.source, is_number=False
+)
 _STEPS = Column("steps", "Of the training", _steps)
 COLUMNS = (
-    METHOD, _PRESET, GAIN, _BOUNDS, PSNR, SSIM, TRAINING, _STEPS, PACE, UNCERTAINTY,
+    METHOD, _PRESET, GAIN, _SOURCE, _BOUNDS, PSNR, SSIM, TRAINING, _STEPS, PACE, UNCERTAINTY,
     REMARK,
 )  # fmt: skip
 """All of them, in their order."""
@@ -126,7 +129,10 @@ def columns(rows: Sequence[Row], *, brief: bool = False) -> tuple[Column, ...]:
     brief : bool
         Leave out what a narrow table can do without.
     """
-    wanted = [c for c in COLUMNS if not (brief and c in (_PRESET, _BOUNDS, _STEPS))]
+    left_out = {_PRESET, _BOUNDS, _STEPS} if brief else set()
+    if len({row.source for row in rows} - {""}) < 2:
+        left_out.add(_SOURCE)
+    wanted = [c for c in COLUMNS if c not in left_out]
     return tuple(c for c in wanted if c is METHOD or any(c.text(row) for row in rows))
 
 
