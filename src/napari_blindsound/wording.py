@@ -7,10 +7,10 @@ import os
 import shlex
 import subprocess
 from pathlib import PurePath
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _ENDS = (".zarr", ".tif", ".tiff", ".ome", ".png", ".npy")
 
@@ -41,6 +41,31 @@ def decibels(gain: float, most: float = math.inf) -> str:
     """Gain in words: ``+8.4 dB``; ``over +13 dB`` where no more than that is told."""
     is_most = round(gain, 1) >= most
     return f"over {most:+g} dB" if is_most else f"{gain:+.1f} dB"
+
+
+def found(provenance: Mapping[str, Any]) -> str:
+    """Numbers that a training has found of the noise, in words; empty if none.
+
+    Parameters
+    ----------
+    provenance : mapping
+        Of a model: ``found``, numbers by name for each network.
+
+    Examples
+    --------
+    >>> found({"found": [{"noise, at most": 12.34}]})
+    'noise, at most 12.3 (in counts)'
+    """
+    networks = provenance.get("found", [])
+    images = provenance.get("trained_on") or [{}]
+    channels = images[0].get("channels") or range(len(networks))
+    titles = [f"{name}: " if len(networks) > 1 else "" for name in channels]
+    told = [
+        title + ", ".join(f"{name} {value:.3g}" for name, value in numbers.items())
+        for title, numbers in zip(titles, networks, strict=False)
+        if numbers
+    ]
+    return f"{'; '.join(told)} (in counts)" if told else ""
 
 
 def file_name(image: str) -> str:

@@ -14,7 +14,7 @@ from napari_blindsound.quality.figures import View
 from napari_blindsound.quality.page import Page, as_html, as_picture
 from napari_blindsound.quality.regions import regions
 from napari_blindsound.quality.verdict import worst
-from napari_blindsound.wording import duration
+from napari_blindsound.wording import duration, found
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,7 +99,7 @@ def _page(trust: Trust, denoiser: Denoiser, volume: Volume) -> Page:
         channel=channel,
         facts={
             "Image": _of_image(volume, channel),
-            "Noise": _of_noise(channel.noise),
+            "Noise": _of_noise(channel.noise, denoiser),
             "Model": _of_model(denoiser),
             "Versions": _of_versions(denoiser),
         },
@@ -155,10 +155,12 @@ def _of_image(volume: Volume, channel: ChannelTrust) -> str:
     return f"{text}, {volume.dtype}; {size}; {channel.pixels} pixels tested"
 
 
-def _of_noise(noise: NoiseModel) -> str:
+def _of_noise(noise: NoiseModel, denoiser: Denoiser) -> str:
+    learned = found(denoiser.provenance)
     return (
         f"gain {noise.gain:.3g} counts a photon, offset {noise.offset:.4g}, read noise "
         f"{noise.read_variance**0.5:.3g} counts, as the model was trained with"
+        + (f"; found in training: {learned}" if learned else "")
     )
 
 
