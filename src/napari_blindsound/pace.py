@@ -20,23 +20,26 @@ from napari_blindsound.images.volume import Volume
 from napari_blindsound.inference.tiling import Tiler, tile_size
 from napari_blindsound.networks.device import pick_device
 from napari_blindsound.recipe import Training
-from napari_blindsound.training.events import Progress
+from napari_blindsound.training.events import Finished, Progress
 from napari_blindsound.training.sampling import CACHE_BYTES
 from napari_blindsound.training.stopping import SHARE
 from napari_blindsound.training.threads import fixed
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
     from napari_blindsound.inference.denoiser import Denoiser
     from napari_blindsound.methods.base import MethodConfig
     from napari_blindsound.recipe import Recipe
+    from napari_blindsound.training.events import TrainEvent
 
 _ENDLESS = 10**9  # steps
 _CORE = 64  # px, side of the tile that is timed
+_LATE = 0.75
+"""Part of a stage where it is timed: the last one then returns what it will."""
 _WARM = 0.3  # s, a first tile that takes less is timed again
 _COPIES = 5
 """Of the weights, while training: themselves, gradient, average, two of Adam's."""
@@ -175,27 +178,60 @@ def _trial(
     changes = {"train": recipe.train.model_copy(update=train), "stop_after": None}
     training = Training([image], recipe.model_copy(update=changes))
     try:
-        events, kept = training.run(stop), _Kept()
-        started = time.perf_counter()
-        with torch.autograd.graph.saved_tensors_hooks(kept.pack, kept.unpack):
-            first = last = next(events)
-        warm = time.perf_counter()
-        is_slow = first.step <= 1 and warm - started > seconds
-        while isinstance(last, Progress) and not is_slow:
-            last = next(events)
-            if time.perf_counter() - started > seconds:
+        events, begun, timed = training.run(stop), 0.0, []
+        for stage in training.stages:
+            share = stage.end - begun
+            if share < 1:
+                training.skip_to(begun + _LATE * share)
+            timed.append((share, _timed(events, training.steps, seconds * share)))
+            begun = stage.end
+            if timed[-1][1].is_over:
                 break
-        now = time.perf_counter()
-        steps, spent = last.step - first.step, now - warm
-        if not steps:
-            steps, spent = last.step, now - started
         denoiser = training.denoiser()
     finally:
         training.close()
     weights = sum(p.nbytes for m in denoiser.methods for p in m.parameters())
     return _Trial(
-        threads, steps / spent, is_slow, kept.most, _COPIES * weights, denoiser
+        threads,
+        _overall(timed),
+        timed[0][1].is_slow,
+        max(stage.kept for _, stage in timed),
+        _COPIES * weights,
+        denoiser,
     )
+
+
+@dataclass(frozen=True)
+class _Timed:
+    rate: float  # steps a second
+    is_slow: bool  # one step took longer than the trial should have
+    is_over: bool  # told to stop
+    kept: int  # bytes for the backward pass
+
+
+def _timed(events: Iterator[TrainEvent], before: int, seconds: float) -> _Timed:
+    """Time a stage, `before` steps from the start."""
+    kept, started = _Kept(), time.perf_counter()
+    with torch.autograd.graph.saved_tensors_hooks(kept.pack, kept.unpack):
+        first = last = next(events)
+    warm = time.perf_counter()
+    is_slow = first.step - before <= 1 and warm - started > seconds
+    while isinstance(last, Progress) and not is_slow:
+        last = next(events)
+        if time.perf_counter() - started > seconds:
+            break
+    now = time.perf_counter()
+    steps, spent = last.step - first.step, now - warm
+    if not steps:
+        steps, spent = last.step - before, now - started
+    return _Timed(steps / spent, is_slow, isinstance(last, Finished), kept.most)
+
+
+def _overall(timed: Sequence[tuple[float, _Timed]]) -> float:
+    """Steps a second of a training, from those of stages with a share of its steps."""
+    if not all(stage.rate for _, stage in timed):
+        return 0.0
+    return 1 / sum(share / stage.rate for share, stage in timed)
 
 
 class _Kept:

@@ -32,7 +32,7 @@ from napari_blindsound.training.events import Finished, Reason, TrainEvent
 from napari_blindsound.training.judge import Judge
 from napari_blindsound.training.preprocessing import Preprocessing
 from napari_blindsound.training.sampling import CACHE_BYTES, PatchSampler
-from napari_blindsound.training.several import in_turns, seconds
+from napari_blindsound.training.several import in_turns, seconds, steps
 from napari_blindsound.training.threads import fixed
 from napari_blindsound.training.trainer import TrainConfig, Trainer
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_blindsound.images.volume import Volume
-    from napari_blindsound.methods.base import MethodConfig
+    from napari_blindsound.methods.base import MethodConfig, Stage
 
 
 class Recipe(BaseModel):
@@ -181,6 +181,21 @@ class Training:
         """
         with fixed(self.recipe.train.threads):
             return calibrated(self.denoiser(), self.images, seed=self.recipe.train.seed)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Parts of the training, the same for all networks."""
+        return self._trainers[0].method.stages
+
+    @property
+    def steps(self) -> int:
+        """Steps that all networks have done."""
+        return steps(self._trainers)
+
+    def skip_to(self, progress: float) -> None:
+        """Go to a part of a training by steps that was not trained for: to time it."""
+        for trainer in self._trainers:
+            trainer.skip_to(progress)
 
     def save(self, path: Path | str) -> Path:
         """Write a checkpoint to :meth:`restore` from.

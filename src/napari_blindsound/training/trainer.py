@@ -198,6 +198,11 @@ class Trainer:
             yield last
         yield self._finished()
 
+    def skip_to(self, progress: float) -> None:
+        """Go to a part of a training by steps, without what comes before it."""
+        assert self._steps is not None
+        self.step = round(progress * self._steps)
+
     def _look_last(self) -> Judged | None:
         """Judge the weights at the end; one that was not left is judged again later."""
         if self.stopping and self.fraction < 1:
