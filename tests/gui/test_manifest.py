@@ -147,5 +147,5 @@ def test_dropped_images_are_lazy_and_carry_what_the_file_says(name, viewer, tmp_
 
 def test_names_of_menus_are_unique_and_say_whose_they_are():
     shown = [widget.display_name for widget in MANIFEST.contributions.widgets]
-    assert json.dumps(shown) == '["Denoise", "Batch denoise"]'
+    assert json.dumps(shown) == '["Denoise", "Batch denoise", "Compare methods"]'
     assert MANIFEST.display_name == "Blindsound"

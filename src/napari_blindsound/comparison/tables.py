@@ -113,8 +113,8 @@ _SOURCE = Column(
 )
 _STEPS = Column("steps", "Of the training", _steps)
 COLUMNS = (
-    METHOD, _PRESET, GAIN, _SOURCE, _BOUNDS, PSNR, SSIM, TRAINING, _STEPS, PACE, UNCERTAINTY,
-    REMARK,
+    METHOD, _PRESET, GAIN, _SOURCE, _BOUNDS, PSNR, SSIM, TRAINING, _STEPS, PACE,
+    UNCERTAINTY, REMARK,
 )  # fmt: skip
 """All of them, in their order."""
 

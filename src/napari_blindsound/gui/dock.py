@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from napari_blindsound.gui.failure import Failure
     from napari_blindsound.gui.panel import Panel
+    from napari_blindsound.inference.denoiser import Denoiser
 
 _MARKS = "①②③④"
 
@@ -80,6 +81,11 @@ class DenoiseDock(ClosingDock):
         from pathlib import Path
 
         self.session.load_model(Path(path))
+        self.open(self.apply)
+
+    def use_denoiser(self, model: Denoiser) -> None:
+        """Take a model that was trained elsewhere, and open the last step."""
+        self.session.take_model(model)
         self.open(self.apply)
 
     def open(self, panel: Panel) -> None:

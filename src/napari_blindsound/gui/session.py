@@ -279,6 +279,12 @@ class Session:
         task = partial(work.loading, path, self.plan.device)
         self.run("main", task, partial(self._on_loaded, path), "apply")
 
+    def take_model(self, model: Denoiser) -> None:
+        """Take a model that was trained elsewhere, such as in a comparison."""
+        self._refuse_while_busy()
+        self._clear_failure()
+        self._on_loaded(None, model)
+
     def write(
         self,
         job: Job,
@@ -405,7 +411,7 @@ class Session:
         self._to(State.TRAINED)
         self._paint()
 
-    def _on_loaded(self, path: Path, model: Denoiser) -> None:
+    def _on_loaded(self, path: Path | None, model: Denoiser) -> None:
         self.reset()
         self.denoiser = model
         self.model_path = path
