@@ -1,0 +1,270 @@
+"""How noise grows with the light, measured in the images, and what models make of it.
+
+The variance of the noise at each level of light is found from noisy crops alone, as
+the calibration does: by the response of a Laplacian, whose 90 % quantile edges cannot
+reach. Here the levels have fixed places, so that what many crops tell can be added up
+while a network learns. Any noise model's parameters follow from the sums later on.
+
+The search of Noise2Score, by the total variation of what each parameter gives, prefers
+results that are too smooth, and is not used: this is independent of any result.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.ndimage import uniform_filter
+from scipy.optimize import nnls
+
+from napari_blindsound.noise.rayleigh import MEAN, VARIANCE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_blindsound.noise.models import Kind
+
+    Floats = NDArray[np.float64]
+
+LEVELS = 50
+"""Levels of light, from -0.3 to 1.7 of the range that images are normalized to."""
+SUMS = 3
+"""Numbers kept of each level: pixels, and sums of their light and variance."""
+LAGS = ((0, 1), (1, 1), (0, 2), (1, 2), (2, 2))
+"""Rows and columns between two pixels whose noise is compared."""
+
+_LOW, _HIGH = -0.3, 1.7
+_WINDOW = 5
+_QUANTILE, _QUANTILE_SIGMAS = 0.9, 1.6448536
+_FEWEST = 60  # pixels of a level in one look
+_ROUNDS = 20
+_OUTLIER = 2.0
+_LEAST_SPREAD = 0.05
+_TINY = 1e-12
+_GRID = 32
+_LEAST_CENTER = 0.3  # response of a filter, so that it has an inverse
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Variance of the noise against light, in any one unit.
+
+    Parameters
+    ----------
+    pixels, light, variance : ndarray
+        (n,): of levels that were seen, darkest first.
+    shared : ndarray
+        (len(LAGS),): correlation of the Laplacian's response.
+    """
+
+    pixels: Floats
+    light: Floats
+    variance: Floats
+    shared: Floats
+
+    @classmethod
+    def of(cls, sums: Floats, shared: Floats, scale: float, offset: float) -> Growth:
+        """From sums of :func:`look`: `scale` times what is normalized, + `offset`."""
+        seen = sums[0] > 0
+        pixels, light, variance = sums[:, seen]
+        return cls(
+            pixels,
+            scale * light / np.maximum(pixels, 1) + offset,
+            scale**2 * variance / np.maximum(pixels, 1),
+            shared,
+        )
+
+
+def look(planes: NDArray[np.float32]) -> tuple[Floats, Floats]:
+    """Sums for each level of light, and correlations of neighbors.
+
+    Parameters
+    ----------
+    planes : ndarray
+        (n, h, w), normalized, of one channel.
+
+    Returns
+    -------
+    sums : ndarray
+        (SUMS, LEVELS).
+    shared : ndarray
+        (len(LAGS),), from the signs of the responses, which few bright edges can not
+        change much.
+    """
+    inner = planes.astype(np.float64)
+    across = inner[:, :-2] - 2 * inner[:, 1:-1] + inner[:, 2:]
+    response = (across[..., :-2] - 2 * across[..., 1:-1] + across[..., 2:]) / 6
+    local = uniform_filter(inner, (0, _WINDOW, _WINDOW))[:, 1:-1, 1:-1]
+    place = (local - _LOW) / (_HIGH - _LOW) * LEVELS
+    level = np.clip(place.astype(int), 0, LEVELS - 1)
+    sums = np.zeros((SUMS, LEVELS))
+    for index in np.unique(level):
+        here = level == index
+        count = int(here.sum())
+        if count >= _FEWEST:
+            spread = np.quantile(np.abs(response[here]), _QUANTILE) / _QUANTILE_SIGMAS
+            sums[:, index] = count, local[here].sum(), count * spread**2
+    sign = np.sign(response)
+    return sums, np.array([_agreement(sign, lag) for lag in LAGS])
+
+
+def of_line(gain: float, dark: float, read_variance: float) -> Floats:
+    """Sums as of :func:`look`, of a calibrated camera, where nothing was looked at."""
+    light = np.linspace(max(dark, 0.0), 1.0, LEVELS)
+    variance = gain * np.maximum(light - dark, 0) + read_variance + _TINY
+    return np.stack([np.ones(LEVELS), light, variance])
+
+
+def estimated(
+    kind: Kind, growth: Growth, known: Mapping[str, float]
+) -> dict[str, float]:
+    """Parameters of a model that explain the noise seen.
+
+    Parameters
+    ----------
+    kind : Kind
+        The model; not the camera, which has a calibration of its own.
+    growth : Growth
+        In the unit that parameters are wanted in, with zero where there is no light.
+    known : mapping of str to float
+        Parameters that are given, such as those of the filter.
+
+    Returns
+    -------
+    dict of str to float
+        By names of :class:`~napari_blindsound.noise.models.Parameters`; empty where
+        nothing was seen.
+    """
+    if not len(growth.light):
+        return {}
+    found: dict[str, float] = {}
+    variance = growth.variance
+    if kind.is_correlated:
+        # Gaussian noise that is not filtered hides the filter: the paper's, then.
+        usual = {"edge": 0.1, "corner": 0.05}
+        found = usual if kind.is_mixed else filter_of(growth.shared)
+        weights = {**found, **known}
+        variance = variance / passed(weights["edge"], weights["corner"])
+    light = np.maximum(growth.light, _TINY)
+    if kind.first == "linear-deviation":
+        slope, dark = _fit([light, 0 * light + 1], np.sqrt(variance), growth.pixels)
+        return {**found, "a": slope, "b": max(dark, 1e-3 * math.sqrt(variance.max()))}
+    basis = {"poisson": light, "gamma": light**2, "rayleigh": light**2}
+    columns = [basis[kind.first]] if kind.first in basis else []
+    if kind.is_mixed or not columns:
+        columns.append(0 * light + 1)
+    *slopes, constant = (*_fit(columns, variance, growth.pixels), 0.0)[:2]
+    if kind.first not in basis:
+        return {**found, "sigma": math.sqrt(slopes[0])}
+    if kind.is_mixed:
+        least = 1e-3 * float(variance.max())
+        # Gaussian noise was added after the filter, not before it.
+        after = passed(weights["edge"], weights["corner"]) if kind.is_correlated else 1
+        found["sigma"] = math.sqrt(max(constant, least) * after)
+    return {**found, **_parameter(kind.first, max(slopes[0], _TINY))}
+
+
+def dark_level(kind: Kind, growth: Growth) -> float | None:
+    """Where noise that grows with the light would end, if it is all there is.
+
+    None where it cannot be told: other noise goes on in the dark.
+    """
+    if kind.is_mixed or kind.first not in ("gamma", "poisson", "rayleigh"):
+        return None
+    if len(growth.light) < 3:
+        return None
+    y = growth.variance if kind.first == "poisson" else np.sqrt(growth.variance)
+    one = np.ones_like(y)
+    slope, above, below = _fit([growth.light, one, -one], y, growth.pixels)
+    if slope <= _TINY:
+        return None
+    return float(min((below - above) / slope, growth.light[0]))
+
+
+def passed(edge: float, corner: float) -> float:
+    """Variance of white noise that a 3 x 3 filter and the Laplacian leave."""
+    power = np.abs(_laplacian() * _filter(np.array(edge), np.array(corner))) ** 2
+    return float(power.mean())
+
+
+def filter_of(shared: Floats) -> dict[str, float]:
+    """Filter of white noise that correlates neighbors as they are found to be."""
+    edges, corners, table = _table()
+    best = int(np.argmin(((table - shared) ** 2).sum(-1)))
+    return {"edge": float(edges[best]), "corner": float(corners[best])}
+
+
+def _parameter(first: str, slope: float) -> dict[str, float]:
+    """From the slope of variance against light, or its square."""
+    if first == "poisson":
+        return {"lam": 1 / slope}
+    if first == "gamma":
+        return {"alpha": max(1 / slope, 1.01)}
+    # Light is seen brighter than it is by the mean of the noise.
+    root = math.sqrt(slope)
+    return {"spread": root / max(math.sqrt(VARIANCE) - MEAN * root, 0.05)}
+
+
+def _fit(columns: list[Floats], y: Floats, pixels: Floats) -> list[float]:
+    """Weights of columns, none below zero, by relative errors; outliers weigh less."""
+    matrix = np.stack(columns, axis=1)
+    floor = max(0.1 * float(np.average(y, weights=pixels)), _TINY)
+    fitted, trust = np.maximum(y, floor), np.ones_like(y)
+    found = np.zeros(len(columns))
+    for _ in range(_ROUNDS):
+        weight = np.sqrt(pixels / pixels.sum() * trust) / fitted
+        # Columns of one size, as light squared and one may differ by ten decades.
+        size = np.linalg.norm(matrix * weight[:, None], axis=0) + _TINY
+        found = nnls(matrix * weight[:, None] / size, y * weight)[0] / size
+        line = matrix @ found
+        fitted = np.maximum(line, floor)
+        relative = np.abs(y - line) / fitted
+        spread = max(1.4826 * float(np.median(relative)), _LEAST_SPREAD)
+        trust = np.minimum(1.0, _OUTLIER * spread / np.maximum(relative, _TINY))
+    return [float(value) for value in found]
+
+
+def _agreement(sign: Floats, lag: tuple[int, int]) -> float:
+    """Correlation from signs, mean over the directions of a lag."""
+    pairs = []
+    for rows, columns in {lag, lag[::-1]}:
+        first = sign[:, : sign.shape[1] - rows, : sign.shape[2] - columns]
+        second = sign[:, rows:, columns:]
+        pairs.append(float((first * second).mean()))
+    return math.sin(math.pi / 2 * float(np.mean(pairs)))
+
+
+@lru_cache(maxsize=1)
+def _laplacian() -> Floats:
+    line = np.array([1.0, -2.0, 1.0])
+    return np.asarray(np.fft.fft2(np.outer(line, line) / 6, (_GRID, _GRID)))
+
+
+def _filter(edge: Floats, corner: Floats) -> Floats:
+    """Response of filters (...) at the frequencies of a grid, (..., grid, grid)."""
+    wave = np.cos(2 * np.pi * np.fft.fftfreq(_GRID))
+    beside = 2 * wave[:, None] + 2 * wave[None]
+    across = 4 * wave[:, None] * wave[None]
+    edge, corner = edge[..., None, None], corner[..., None, None]
+    return np.asarray(1 - 4 * (edge + corner) + edge * beside + corner * across)
+
+
+@lru_cache(maxsize=1)
+def _table() -> tuple[Floats, Floats, Floats]:
+    """Filters that have an inverse, and how they correlate the responses."""
+    edge, corner = (
+        part.ravel()
+        for part in np.meshgrid(np.linspace(0, 0.12, 25), np.linspace(0, 0.1, 21))
+    )
+    response = _filter(edge, corner)
+    usable = response.min((-2, -1)) > _LEAST_CENTER / 3
+    edge, corner, response = edge[usable], corner[usable], response[usable]
+    power = np.abs(_laplacian() * response) ** 2
+    lags = np.fft.ifft2(power).real
+    beside = np.stack([(lags[:, r, c] + lags[:, c, r]) / 2 for r, c in LAGS], axis=-1)
+    return edge, corner, beside / lags[:, 0, 0, None]
