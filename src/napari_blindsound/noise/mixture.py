@@ -89,7 +89,7 @@ class Mixture(Noise):
         """
         first, kernel = self.first, None
         if isinstance(first, Blurred):
-            first, kernel = first.first, first.kernel
+            kernel, first = first.kernel, first.first
         sharp = noisy if kernel is None else kernel.invert(noisy)
         for _ in range(1 if kernel is None else _STEPS):
             target = noisy
