@@ -126,6 +126,7 @@ def test_what_is_not_installed_or_fails_is_told_in_its_row(dock, qtbot, monkeypa
     text = cells_of(dock, "blind2unblind")[-1]
     assert text == "failed: too small for this network: give a larger image"
     assert dock.bar.status.text() == "1 of 2 done · 1 failed"
+    assert dock.detail.text() == f"Blind2Unblind: {text}"
     assert dock.session.result(number_of(dock, "median")) is not None
     bm3d = number_of(dock, "bm3d")
     if not dock.session.contestants[bm3d].is_installed:
@@ -230,11 +231,13 @@ def test_side_by_side_with_one_camera_and_one_is_used(
     compare(dock, qtbot, *TICKED)
     assert viewer.canvas.grid.enabled
     assert [layer.visible for layer in viewer.layers] == [False, True, True, True]
-    qtbot.waitUntil(lambda: len(views(viewer)) == 3, timeout=WAIT)
+    qtbot.waitUntil(lambda: len(views(viewer)) == 4, timeout=WAIT)  # 2 x 2, one empty
+    first = viewer.canvas.grid.position(1, viewer.layers)
+    assert first == (0, 0)
     viewer.scene.camera.zoom = 7.5
     viewer.scene.camera.center = (0, 40, 31)
     qtbot.wait(50)
-    rects = [view.camera.rect for view in views(viewer)]
+    rects = [view.camera.rect for view in views(viewer)[:3]]
     for rect in rects[1:]:
         np.testing.assert_allclose(rect.center, rects[0].center)
         np.testing.assert_allclose(rect.size, rects[0].size, rtol=0.02)

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_blindsound.comparison.tables import REMARK
 from napari_blindsound.errors import BlindsoundError
 from napari_blindsound.gui.axes_row import AxesRow
 from napari_blindsound.gui.closing import ClosingDock
@@ -67,7 +68,7 @@ class CompareDock(ClosingDock):
         self.layers = CompareLayers(napari_viewer, self, memory)
         self.table = CompareTable(session)
         self.bar = CompareBar(session)
-        self.complaint = Complaint()
+        self.complaint, self.detail = Complaint(), QLabel()
         self._is_ended = False
         self._build_choice()
         self._build_actions()
@@ -143,6 +144,10 @@ class CompareDock(ClosingDock):
         self.choice = QWidget()
         self.choice.setLayout(choice)
         choice.setContentsMargins(0, 0, 0, 0)
+        self.detail.setWordWrap(True)
+        self.detail.setTextInteractionFlags(
+            Qt.TextInteractionFlag.TextSelectableByMouse
+        )
         actions = QHBoxLayout()
         actions.addWidget(self.grid, 1)
         for button in (self.use, self.copy, self.save):
@@ -152,6 +157,7 @@ class CompareDock(ClosingDock):
         whole.setSpacing(4)
         whole.addWidget(self.choice)
         whole.addWidget(self.table, 1)
+        whole.addWidget(self.detail)
         whole.addLayout(actions)
         whole.addWidget(self.complaint)
         whole.addWidget(self.bar)
@@ -165,6 +171,7 @@ class CompareDock(ClosingDock):
         events.changed.connect(self._refresh)
         events.began.connect(self._on_began)
         events.made.connect(self._on_made)
+        events.row_changed.connect(self._on_changed_row)
         events.failed.connect(self.complaint.show_failure)
         self.image.picked.connect(self._on_image)
         self.image.lost.connect(self._on_image)
@@ -218,7 +225,18 @@ class CompareDock(ClosingDock):
         self.save.setEnabled(has_rows and not is_running)
         model = None if number is None else session.model(number)
         self.use.setEnabled(model is not None)
+        self._show_detail(number)
         self.bar.refresh()
+
+    def _show_detail(self, number: int | None) -> None:
+        """What there is to know of the selected row, or of the first that failed."""
+        rows = self.session.rows
+        failed = [row for row in rows if row.state == "failed"]
+        row = rows[number] if number is not None and number < len(rows) else None
+        row = row or (failed[0] if failed else None)
+        remark = "" if row is None or not row.is_final else REMARK.text(row)
+        self.detail.setText(f"{row.title}: {remark}" if row and remark else "")
+        self.detail.setVisible(bool(remark))
 
     def _on_image(self) -> None:
         self._show_axes(self.image.layer)
@@ -277,6 +295,10 @@ class CompareDock(ClosingDock):
             title = session.rows[number].title
             self.layers.add(number, title, result.operator, volume)
         self._refresh()
+
+    def _on_changed_row(self, number: int) -> None:
+        if self.session.rows[number].is_final:
+            self._show_detail(self.table.selected)
 
     def _on_row(self, number: int) -> None:
         self.layers.show(number)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_blindsound.images.volume import Volume
     from napari_blindsound.inference.tiling import TileOperator
 
-_IN_ORDER = -1  # stride of the grid: the lowest layer is the first
+_IN_ORDER = 1  # stride of the grid: the lowest layer is the first
 
 
 class CompareLayers(QObject):

@@ -40,7 +40,7 @@ _ALIGN = Qt.ItemDataRole.TextAlignmentRole
 _FRACTION = Qt.ItemDataRole.UserRole
 _NO_INDEX = QModelIndex()
 _COLUMNS = (METHOD, GAIN, PSNR, SSIM, TRAINING, PACE, UNCERTAINTY, REMARK)
-_WIDTHS = (128, 60, 62, 54, 66, 56, 74, 150)
+_WIDTHS = (124, 58, 60, 52, 66, 56, 74, 150)
 _METHOD, _REMARK = 0, len(_COLUMNS) - 1
 _OF_TRUTH = (_COLUMNS.index(PSNR), _COLUMNS.index(SSIM))
 _SHARE = 90  # of 255: the bar shows through what is written on it
@@ -101,7 +101,7 @@ class CompareModel(QAbstractTableModel):
             return Qt.CheckState.Checked if is_ticked else Qt.CheckState.Unchecked
         if role == _TIP:
             return self._tip(number, column)
-        if role == _FRACTION and column == _REMARK:
+        if role == _FRACTION and column == _METHOD:
             return row.fraction if row.state == "training" else None
         if role == _ALIGN and _COLUMNS[column].is_number:
             return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
@@ -169,7 +169,7 @@ class CompareTable(QTableView):
         session.events.rows_reset.connect(self._show_truth)
         chosen = self.selectionModel()
         assert chosen is not None
-        chosen.currentRowChanged.connect(self._on_current)
+        chosen.selectionChanged.connect(self._on_selection)
         self._show_truth()
 
     @property
@@ -188,9 +188,10 @@ class CompareTable(QTableView):
         else:
             super().keyPressEvent(event)
 
-    def _on_current(self, current: QModelIndex) -> None:
-        if current.isValid():
-            self.shown.emit(current.row())
+    def _on_selection(self) -> None:
+        number = self.selected
+        if number is not None:
+            self.shown.emit(number)
 
     def _show_truth(self) -> None:
         """Columns of what is compared with a truth, only where there is one."""
@@ -214,7 +215,7 @@ class CompareTable(QTableView):
 
 
 class _Bars(QStyledItemDelegate):
-    """Paints how far a training is as a bar behind its words; failures in red."""
+    """Paints how far a training is as a bar behind its name; failures in red."""
 
     def paint(
         self,
