@@ -49,7 +49,8 @@ def likelihood(
         volume = _volume(of_noise) + share.diagonal(dim1=-2, dim2=-1).sum(-1)
     else:
         volume = _volume(factor)
-    return 0.5 * (distance.square().sum((-2, -1)) + volume).unsqueeze(1)
+    pixel: Tensor = 0.5 * (distance.square().sum((-2, -1)) + volume)
+    return pixel.unsqueeze(1)
 
 
 def fused(noisy: Tensor, guess: Tensor, own: Tensor, noise: Tensor) -> Tensor:
@@ -64,9 +65,10 @@ def fused(noisy: Tensor, guess: Tensor, own: Tensor, noise: Tensor) -> Tensor:
     """
     total = own + noise
     if own.ndim == noisy.ndim:
-        return guess + own / total * (noisy - guess)
+        known: Tensor = guess + own / total * (noisy - guess)
+        return known
     factor, _ = torch.linalg.cholesky_ex(total)
-    step = own @ torch.cholesky_solve(_column(noisy - guess), factor)
+    step: Tensor = own @ torch.cholesky_solve(_column(noisy - guess), factor)
     return guess + step.squeeze(-1).movedim(-1, 1)
 
 
