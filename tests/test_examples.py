@@ -64,6 +64,13 @@ def test_lazy_with_a_model_that_was_saved(trained, tmp_path):
     assert told.startswith("TYX (2, 64, 48): 2 blocks")
 
 
+def test_neighbor2neighbor(tmp_path):
+    told = example("neighbor2neighbor.py", "--steps", 60, "--size", 96, folder=tmp_path)
+    noisy, denoised = (float(line.split()[1]) for line in told.splitlines())
+    assert denoised > noisy + 3
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_batch(tmp_path):
     told = example("batch.py", "--steps", 3, "--size", 64, folder=tmp_path)
     assert [line.split()[0] for line in told.splitlines()[:4]] == [
