@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from xml.etree import ElementTree
 
 import numpy as np
@@ -12,6 +13,7 @@ from napari_blindsound.images.axes import Axes, Axis
 from napari_blindsound.images.open import open_volume
 from napari_blindsound.images.volume import Volume
 from napari_blindsound.inference import ome_tiff
+from napari_blindsound.inference.ledger import Ledger
 from napari_blindsound.inference.store import WriteConfig, write
 from napari_blindsound.inference.tiling import denoise_region
 
@@ -31,6 +33,27 @@ def written(tmp_path, pyramid):
         return path, denoise_region(operator, volume, whole).transpose(order)
 
     return run
+
+
+def test_what_the_ledger_calls_finished_is_on_the_disk(written, noisy, monkeypatch):
+    order = []
+    fsync, add = os.fsync, Ledger.add
+
+    def synced(file):
+        order.append("on the disk")
+        fsync(file)
+
+    def added(self, record):
+        order.append("finished")
+        add(self, record)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Ledger, "add", added)
+    written(noisy((2, 64, 40)), Axes.parse("ZYX"))
+    assert order.count("finished") >= 4
+    for end in range(1, len(order) + 1):
+        seen = order[:end]
+        assert seen.count("on the disk") >= seen.count("finished")
 
 
 @pytest.mark.parametrize("names", ["YX", "XY", "ZYX", "TZCYX", "CZYXT", "YXC"])

@@ -120,7 +120,9 @@ def write(
     Parameters
     ----------
     denoiser : TileOperator
-        The denoiser; called in the caller's thread only.
+        The denoiser. Without a `scheduler` it is called in the thread that takes the
+        events, unless it has a ``device`` other than the processor: then in a few
+        threads at once. With a scheduler, its processes call copies of it.
     volume : Volume
         The noisy image.
     dest : str or Path
