@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,6 +134,58 @@ def test_a_worker_killed_in_the_middle(workers, denoiser, volume, alone, tmp_pat
             assert event.done < event.total
     assert event.path == path
     assert contents(path) == alone["out.ome.zarr"][1]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of a few megabytes, which can be full."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a small disk can be mounted by the administrator of Linux only")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder):
+    """Take all the space that there is."""
+    path = folder / "filling"
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    assert shutil.disk_usage(folder).free == 0
+    return path
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_disk_that_is_full_in_the_middle(
+    name, workers, denoiser, source, volume, alone, small_disk
+):
+    before, path, filling = source.read_bytes(), small_disk / name, []
+
+    def watched():
+        for event in write(denoiser, volume, path, SMALL, scheduler=workers):
+            if event.done and not filling:
+                filling.append(fill(small_disk))
+
+    said = rf"cannot write .*{name} \(No space left.*free some space.*finished is kept"
+    with pytest.raises(OutputError, match=said):
+        watched()
+    assert not path.exists()
+    # As long as it is full, it is said again, and nothing is lost by that.
+    with pytest.raises(OutputError, match=r"cannot write|not enough space"):
+        watched()
+    done = resumable(path).done
+    assert done > 0
+    filling[0].unlink()
+    first, *_, last = write(denoiser, volume, path, SMALL, scheduler=workers)
+    assert first.done == done
+    assert contents(last.path) == alone[name][1]
+    assert [p.name for p in small_disk.iterdir()] == [name]
+    assert source.read_bytes() == before
 
 
 def test_what_a_worker_cannot_read_is_told(workers, denoiser, tmp_path):

@@ -23,6 +23,7 @@ import numpy as np
 
 from napari_blindsound.errors import BlindsoundError, ClusterError
 from napari_blindsound.images.array import LazyArray
+from napari_blindsound.inference.destination import output_errors
 from napari_blindsound.inference.ledger import as_record, read
 from napari_blindsound.inference.parts import check_whole
 from napari_blindsound.inference.working import Order, end, versions, work
@@ -111,7 +112,7 @@ class _Deal:
         self.first = len(self.left)
         self.began = time.monotonic()
         self.counted, self.count = 0.0, 1
-        self.order = _order(self.result, self.workers, is_begun=self.ledger.is_begun)
+        self.order = _order(self.result, self.workers)
         self.client = self.workers.client
         name = self.order.name
         self.client.subscribe_topic(name, lambda event: self.came.put(event[1]))
@@ -186,7 +187,8 @@ class _Deal:
         record = as_record(facts)
         if record.shard not in self.ledger.records:
             self.sink.recall(record.notes)
-            self.ledger.add(record)
+            with output_errors(self.result.destination.path, is_kept=True):
+                self.ledger.add(record)
 
     def _returned(self, future: Future) -> None:
         _, numbers = self.out.pop(future.key)
@@ -221,7 +223,7 @@ def _carried(order: Order) -> Order:
     return order
 
 
-def _order(result: Result, workers: Workers, *, is_begun: bool) -> Order:
+def _order(result: Result, workers: Workers) -> Order:
     contents = read(result.destination.ledger)
     assert contents is not None
     place = result.destination.path.absolute()
@@ -237,7 +239,6 @@ def _order(result: Result, workers: Workers, *, is_begun: bool) -> Order:
         versions=versions(),
         threads=workers.threads,
         gpus=_gpus(result) if workers.share_gpus else 0,
-        is_begun=is_begun,
         result=cloudpickle.dumps(sent),
     )
 

@@ -253,8 +253,6 @@ class Notepad:
     ----------
     told : callable, optional
         Given each record, by the thread that adds it.
-    is_begun : bool
-        Whether the ledger has finished shards already.
 
     Attributes
     ----------
@@ -264,13 +262,7 @@ class Notepad:
         The same with their notes.
     """
 
-    def __init__(
-        self,
-        told: Callable[[Record], object] | None = None,
-        *,
-        is_begun: bool = False,
-    ) -> None:
-        self._was_begun = is_begun
+    def __init__(self, told: Callable[[Record], object] | None = None) -> None:
         self.records = Records()
         self.added: list[Record] = []
         self._told = told
@@ -278,8 +270,8 @@ class Notepad:
 
     @property
     def is_begun(self) -> bool:
-        """Whether any shard is finished."""
-        return self._was_begun or bool(self.records)
+        """True: others may have finished some, and that is not lost."""
+        return True
 
     def add(self, record: Record) -> None:
         """Say that a shard is finished."""

@@ -52,8 +52,6 @@ class Order:
     gpus : int
         Accelerators that the workers of one computer share, one each; 0 leaves the
         choice to the worker.
-    is_begun : bool
-        Whether shards of the result are finished already.
     result : bytes
         The pickled result. Only workers whose versions fit can read it.
     """
@@ -63,7 +61,6 @@ class Order:
     versions: Mapping[str, str]
     threads: int
     gpus: int
-    is_begun: bool
     result: bytes
 
 
@@ -124,7 +121,7 @@ def work(order: Order, numbers: Sequence[int]) -> list[dict[str, Any]]:
     with _AT_WORK:
         if order.name in _ENDED:
             return []
-        notepad = Notepad(tell, is_begun=order.is_begun)
+        notepad = Notepad(tell)
         _bench(order, worker.name).work(numbers, notepad)
     return [as_facts(record) for record in notepad.added]
 
