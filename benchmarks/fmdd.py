@@ -18,8 +18,12 @@ derivative of f; and E w^2 is 1/50 of the variance.
 ``--trajectory`` denoises with the weights of each step at which the training judged
 itself, and compares the best of them with those that were kept.
 
+``--methods`` holds several methods, or all, and the classical references against one
+another in one table: each learns from the same captures for the same time, with its
+first preset, each capture without the others. Nothing is chosen by these scores.
+
 Run: ``python benchmarks/fmdd.py $BLINDSOUND_DATA/fmdd --types Confocal_FISH
-Confocal_MICE --budget 120``
+Confocal_MICE --budget 120``, or with ``--methods all --budget 300``
 """
 
 from __future__ import annotations
@@ -37,7 +41,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_blindsound.comparison import CompareConfig
+from napari_blindsound.comparison.run import Comparison
+from napari_blindsound.comparison.tables import line_of
 from napari_blindsound.images.fmdd import FmddView, find_fmdd
+from napari_blindsound.inference.tiling import denoise_region
 from napari_blindsound.methods import DEFAULT
 from napari_blindsound.quality.estimate import stein_terms
 from napari_blindsound.quality.metrics import fmdd_scores
@@ -88,6 +96,27 @@ class Row:
     best_psnr: float | None
 
 
+@dataclass(frozen=True)
+class Scored:
+    """One method on one type, beside the others."""
+
+    type: str
+    fov: str
+    trained_on: int
+    tested_on: int
+    method: str
+    title: str
+    preset: str
+    noisy: float
+    psnr: float | None
+    ssim: float | None
+    estimated_gain: float | None
+    train_seconds: float | None
+    steps: str
+    seconds_a_megapixel: float | None
+    message: str
+
+
 def main() -> None:
     """Train and score each type; print a table, and write it as CSV on request."""
     options = _options()
@@ -98,14 +127,21 @@ def main() -> None:
         f"threads, torch {torch.__version__}, device {options.device}, "
         f"seed {options.seed}"
     )
-    rows = []
-    for view in find_fmdd(options.root):
-        if view.fov == options.fov and view.type in (options.types or [view.type]):
-            for row in _run(view, options):
-                print(_line(row), flush=True)
-                rows.append(row)
-    if not rows:
+    views = [
+        view
+        for view in find_fmdd(options.root)
+        if view.fov == options.fov and view.type in (options.types or [view.type])
+    ]
+    if not views:
         sys.exit(f"no view {options.fov} of {options.types} below {options.root}")
+    if options.methods:
+        _compare(views, options)
+        return
+    rows = []
+    for view in views:
+        for row in _run(view, options):
+            print(_line(row), flush=True)
+            rows.append(row)
     if options.csv:
         _write_csv(options.csv, rows)
 
@@ -165,6 +201,95 @@ def _run(view: FmddView, options: argparse.Namespace) -> Iterable[Row]:
             best_step=best_step,
             best_psnr=best_psnr,
         )
+
+
+def _compare(views: list[FmddView], options: argparse.Namespace) -> None:
+    """All methods in one table, type by type."""
+    scored = [score for view in views for score in _compared(view, options)]
+    types = [view.type for view in views]
+    print("\n".join(_table(scored, types, options)))
+    below = [
+        f"{one.title} on {one.type}"
+        for one in scored
+        if one.psnr is not None and one.psnr < one.noisy
+    ]
+    print(f"\nbelow the noisy input: {'; '.join(below) or 'none'}")
+    if options.csv:
+        _write_csv(options.csv, scored)
+
+
+def _compared(view: FmddView, options: argparse.Namespace) -> Iterable[Scored]:
+    """Each method on one view; the truth is read after the training."""
+    noisy = view.noisy()
+    seen = noisy.select(T=slice(0, options.captures or noisy.shape[0]))
+    whole = tuple(slice(0, size) for size in noisy.shape)
+    names = None if options.methods == ["all"] else tuple(options.methods)
+    config = CompareConfig(
+        methods=names,
+        alone=True,
+        steps=options.steps,
+        seconds=options.budget,
+        seed=options.seed,
+        device=options.device,
+    )
+    captures, truth = noisy.read(whole), view.ground_truth()
+    before = float(np.mean([fmdd_scores(one, truth).psnr for one in captures]))
+    for told in Comparison(seen, config).run():
+        row = told.row
+        if not row.is_final:
+            continue
+        after: tuple[float | None, float | None] = None, None
+        if told.result is not None:
+            made = denoise_region(told.result.operator, noisy, whole)
+            scores = np.mean([fmdd_scores(one, truth) for one in made], axis=0)
+            after = round(float(scores[0]), 2), round(float(scores[1]), 4)
+        scored = Scored(
+            type=view.type,
+            fov=view.fov,
+            trained_on=seen.shape[0],
+            tested_on=noisy.shape[0],
+            method=row.name,
+            title=row.title,
+            preset=row.preset,
+            noisy=round(before, 2),
+            psnr=after[0],
+            ssim=after[1],
+            estimated_gain=row.gain,
+            train_seconds=row.train_seconds,
+            steps=" + ".join(map(str, row.steps)),
+            seconds_a_megapixel=row.pace,
+            message=row.message,
+        )
+        print(f"{scored.type:18s} {line_of(row)}; {after[0]} dB", flush=True)
+        yield scored
+
+
+def _table(
+    scored: list[Scored], types: list[str], options: argparse.Namespace
+) -> list[str]:
+    """PSNR and SSIM of every method on every type, with the conditions above."""
+    found = {(one.title, one.type): one for one in scored}
+    first = scored[0]
+    length = f"{options.steps} steps" if options.steps else f"{options.budget:g} s"
+    lines = [
+        "",
+        f"FMDD, view {first.fov}: PSNR in dB / SSIM, both images rounded to 8 bits, "
+        f"data range 255, mean of {first.tested_on} single captures against the mean "
+        f"of {AVERAGED}; each method trained for {length} on "
+        f"{first.trained_on} of them alone, each capture by itself, seed "
+        f"{options.seed}",
+        "",
+        "| method | preset | " + " | ".join(types) + " |",
+        "| :--- | :--- | " + " | ".join("---:" for _ in types) + " |",
+    ]
+    for title in dict.fromkeys(one.title for one in scored):
+        own = [found[title, kind] for kind in types if (title, kind) in found]
+        cells = [
+            f"{one.psnr:.2f} / {one.ssim:.4f}" if one.psnr is not None else one.message
+            for one in own
+        ]
+        lines.append(f"| {title} | {own[0].preset} | {' | '.join(cells)} |")
+    return lines
 
 
 def _ending(options: argparse.Namespace) -> str:
@@ -235,9 +360,9 @@ def _line(row: Row) -> str:
     )
 
 
-def _write_csv(path: Path, rows: list[Row]) -> None:
+def _write_csv(path: Path, rows: list[Row] | list[Scored]) -> None:
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
+        writer = csv.DictWriter(file, [field.name for field in fields(rows[0])])
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
 
@@ -251,6 +376,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--budget", type=float, default=120, help="seconds")
     parser.add_argument("--steps", type=int, help="in place of the seconds")
     parser.add_argument("--method", default=DEFAULT)
+    parser.add_argument("--methods", nargs="*", help="in one table; or: all")
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
     parser.add_argument("--outputs", nargs="*", default=["visible"])

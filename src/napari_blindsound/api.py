@@ -271,6 +271,7 @@ def compare(
     preset: str | None = None,
     seconds: float = DEFAULT_SECONDS,
     steps: int | None = None,
+    alone: bool = False,
     truth: Source | None = None,
     output: Path | str | None = None,
     overwrite: bool = False,
@@ -295,6 +296,8 @@ def compare(
         Settings of the methods that have a preset of this name; by default their first.
     seconds, steps
         For each method; the steps, where given, in place of the seconds.
+    alone : bool
+        Denoise each plane without its neighbors, also with methods that can use them.
     truth
         The clean image, for true PSNR and SSIM. Nothing is learned from it.
     output : path, optional
@@ -325,6 +328,7 @@ def compare(
         preset=preset,
         seconds=seconds,
         steps=steps,
+        alone=alone,
         seed=seed,
         device=device,
     )

@@ -234,6 +234,11 @@ def test_side_by_side_with_one_camera_and_one_is_used(
     qtbot.waitUntil(lambda: len(views(viewer)) == 4, timeout=WAIT)  # 2 x 2, one empty
     first = viewer.canvas.grid.position(1, viewer.layers)
     assert first == (0, 0)
+    height = cells.noisy.shape[0]
+    qtbot.waitUntil(
+        lambda: all(height < v.camera.rect.height < 2 * height for v in views(viewer)),
+        timeout=WAIT,
+    )
     viewer.scene.camera.zoom = 7.5
     viewer.scene.camera.center = (0, 40, 31)
     qtbot.wait(50)

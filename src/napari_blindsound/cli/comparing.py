@@ -51,6 +51,7 @@ def compare(
     preset: str | None = None,
     budget: float = 60.0,
     steps: int | None = None,
+    alone: Annotated[bool, FLAG] = False,
     truth: Annotated[Path | None, _TRUTH] = None,
     output: Annotated[Path | None, OUTPUT] = None,
     save_results: Annotated[Literal["ome.zarr", "ome.tif"] | None, _SAVE] = None,
@@ -83,6 +84,8 @@ def compare(
         Seconds to train each method.
     steps
         Steps to train each method, in place of the seconds.
+    alone
+        Denoise each plane without its neighbors, also with methods that can use them.
     truth
         The clean image, for true PSNR and SSIM. Nothing is learned from it.
     output
@@ -108,6 +111,7 @@ def compare(
         preset=preset,
         seconds=budget,
         steps=steps,
+        alone=alone,
         seed=seed,
         device=device,
         threads=threads,

@@ -37,6 +37,11 @@ class CompareConfig(BaseModel):
     steps: int | None = Field(
         None, ge=1, description="steps to train each method, in place of the seconds"
     )
+    alone: bool = Field(
+        False,
+        description="denoise each plane without its neighbors, also with methods that "
+        "can make use of them",
+    )
     seed: int = Field(0, ge=0, description="seed of every random choice")
     device: str = Field("auto", description="auto, cpu, cuda (or cuda:1), mps")
     threads: int | None = Field(

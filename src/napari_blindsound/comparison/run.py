@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from napari_blindsound import methods
 from napari_blindsound.comparison.judging import Bench, Stoppable, StoppedError
 from napari_blindsound.comparison.rows import Row, known
 from napari_blindsound.comparison.sample import Sample, sample_of
@@ -155,6 +156,7 @@ class Comparison:
             "budget": self.config.budget,
             "device": self._device_words,
             "seed": self.config.seed,
+            "alone": self.config.alone,
             "has_truth": sample.truth is not None,
             "data_range": sample.data_range,
             "planes": len(sample.regions),
@@ -243,9 +245,12 @@ class Comparison:
 
     def _recipe(self, row: Row) -> Recipe:
         config = self.config
+        # Not every method can see neighbors, and one that cannot has no such setting.
+        can_see = "context" in methods.find(row.name).Config.model_fields
         return Recipe(
             method=row.name,
             preset=row.preset,
+            settings={"context": "none"} if config.alone and can_see else {},
             train=TrainConfig(
                 steps=config.steps,
                 seconds=None if config.steps is not None else config.seconds,

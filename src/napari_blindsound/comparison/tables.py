@@ -143,6 +143,7 @@ def caption(facts: Mapping[str, Any], rows: Sequence[Row]) -> str:
         f"Each method was trained for {facts['budget']} on {facts['image']} "
         f"({facts['axes']} {size}, {facts['dtype']}) alone, seed {facts['seed']}, on "
         f"{facts['device']}"
+        + (", each plane without its neighbors" if facts["alone"] else "")
     ]
     planes = facts["planes"]
     height, width = facts["plane_shape"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_blindsound.gui.layers import like
 from napari_blindsound.gui.lazy_layer import LazyLayer
@@ -55,6 +55,10 @@ class CompareLayers(QObject):
         self._hidden: list[weakref.ref[Layer]] = []
         self._stride = viewer.canvas.grid.stride
         self.is_grid = False
+        self._framed: tuple[float, ...] | None = None
+        self._frame_soon = QTimer(self)
+        self._frame_soon.setSingleShot(True)
+        self._frame_soon.timeout.connect(self._frame)
 
     def begin(self, source: Image, truth: Image | None) -> None:
         """Compare on another layer, or anew: earlier results go."""
@@ -121,15 +125,35 @@ class CompareLayers(QObject):
             grid.stride = _IN_ORDER
             self._arrange()
             grid.enabled = True
+            self._framed = None
         else:
             grid.enabled = False
             grid.stride = self._stride
             self._restore()
+        self._want_frame()
 
     def close(self) -> None:
         """Put the viewer back; the layers stay."""
         self.set_grid(is_on=False)
+        self._frame_soon.stop()
         self._lazy.clear()
+
+    @property
+    def _view(self) -> tuple[float, ...]:
+        """Where the camera is."""
+        camera = self._viewer.scene.camera
+        return float(camera.zoom), *(float(at) for at in camera.center)
+
+    def _want_frame(self) -> None:
+        """Fit the image into its views, unless the user has moved in it since."""
+        if self._framed is None or self._framed == self._view:
+            self._frame_soon.start(0)
+
+    def _frame(self) -> None:
+        source = None if self._source is None else self._source()
+        if source is not None and source in self._viewer.layers:
+            self._viewer.fit_to_view(layers=[source])
+            self._framed = self._view
 
     def _arrange(self) -> None:
         """Hide what is not compared, and write names on what is."""
@@ -144,6 +168,7 @@ class CompareLayers(QObject):
                 layer.visible = False
                 self._hidden.append(weakref.ref(layer))
             layer.name_overlay.visible = is_compared
+        self._want_frame()
 
     def _restore(self) -> None:
         for reference in self._hidden:
