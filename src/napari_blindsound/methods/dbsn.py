@@ -120,6 +120,9 @@ class DBSN(Method):
             kernel=config.kernel,
         )
         self.spread = SpreadHead(config.width, numbers)
+        if config.variance == "share":
+            # Before it has learned, it says the same everywhere.
+            torch.nn.init.zeros_(self.spread.layers[-1].weight)  # type: ignore[arg-type]
         self.level = NoiseLevel(channels) if config.noise == "learned" else None
         self.student = _student(config, channels)
         # Before a calibration there is much noise, and Bayes' rule keeps to the mean.
