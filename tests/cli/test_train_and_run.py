@@ -49,6 +49,20 @@ def test_summary_for_people_goes_to_stdout_and_progress_to_stderr(
     assert (said.out, said.err) == ("", "")
 
 
+def test_3d_convolutions_need_planes(cli, refused, plane, recording, tmp_path):
+    path, stack = tmp_path / "m.blindsound", tmp_path / "stack.tif"
+    tifffile.imwrite(stack, np.stack([plane] * 5), metadata={"axes": "ZYX"})
+    small = ("--steps", "2", "--width", "4", "--depth", "2", "--convolutions", "3d")
+    said = cli("train", stack, "-o", path, "--context", "Z1", *small)
+    assert said.code == 0, said.err
+    assert load(path).methods[0].config.is_deep
+    said = cli("train", recording, "-o", path, "--overwrite", *small)
+    assert ", so that convolutions are 2d, not 3d" in said.out
+    assert not load(path).methods[0].config.is_deep
+    words = ("train", stack, "-o", tmp_path / "n.blindsound", "--context", "none")
+    assert "choose neighboring planes" in refused(*words, *small)
+
+
 def test_how_good_a_training_became_is_told(cli, recording, tmp_path):
     words = ("--steps", "130", "--width", "4", "--depth", "1", "--batch", "1")
     path = tmp_path / "m.blindsound"

@@ -121,11 +121,20 @@ class Learned:
         source = self.denoiser.provenance["estimated_from"]
         return f"{words} by denoising, estimated {_FROM[source]}"
 
+    def _neighbors(self) -> str:
+        """Why the network sees neighboring planes, or none that were asked for."""
+        origin = self.denoiser.provenance
+        words: str = origin.get("context", "")
+        if self.denoiser.context.planes:
+            return words
+        is_asked = origin["recipe"]["settings"].get("convolutions") == "3d"
+        return f"{words}, so that convolutions are 2d, not 3d" if is_asked else ""
+
     def as_lines(self, saved: Path | None) -> list[str]:
         """A few lines for people."""
         if not self.is_usable:
             return ["interrupted before every channel was trained: no model was saved"]
-        origin, seen = self.denoiser.provenance, self.denoiser.context
+        origin = self.denoiser.provenance
         steps = " + ".join(str(count) for count in origin["steps"])
         title = f"{self.denoiser.method.title}, {origin['recipe']['preset']}"
         rows = {
@@ -137,7 +146,7 @@ class Learned:
                 for noise in self.denoiser.preprocessing.noise
             ),
             "found": found(origin),
-            "neighbors": origin.get("context", "") if seen.planes else "",
+            "neighbors": self._neighbors(),
             "ended": self.words.removeprefix("ended "),
             "quality": self._quality(),
             "model": str(saved or ""),
