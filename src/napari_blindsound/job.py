@@ -100,6 +100,11 @@ class Job(BaseModel):
     blend: float | None = Field(
         None, ge=0, le=1, description="weight of the second of the method's two ends"
     )
+    adjust: dict[str, str | float] = Field(
+        default_factory=dict,
+        description="settings of the model that no weight depends on, such as the kind "
+        "of noise; estimated leaves one to the images",
+    )
     turns: bool = Field(
         False, description="denoise in all eight orientations and take the mean"
     )
@@ -178,9 +183,10 @@ class Job(BaseModel):
         Raises
         ------
         ModelError
-            If its method has no such estimate.
+            If its method has no such estimate, or no such setting to adjust.
         """
-        return denoiser.with_output(self.estimate, blend=self.blend)
+        adjusted = denoiser.adjusted(self.adjust)
+        return adjusted.with_output(self.estimate, blend=self.blend)
 
     def check_uncertainty(self, denoiser: Denoiser | None = None) -> None:
         """Refuse to write deviations that nobody knows, before any work is done.
@@ -368,6 +374,9 @@ class Job(BaseModel):
         words += option("device", train.device if train.device != "auto" else None)
         for name in ("estimate", "blend"):
             words += option(name, getattr(self, name))
+        if self.model_in:
+            for name, value in self.adjust.items():
+                words += option("set", f"{name}={_short(value)}")
         words += option("threads", train.threads)
         if self.command != "train":
             words += option("dtype", self.dtype if self.dtype != "float32" else None)
@@ -443,6 +452,11 @@ class Job(BaseModel):
         for name, value in recipe.settings.items():
             words += option(name.replace("_", "-"), value)
         return words
+
+
+def _short(value: str | float) -> str:
+    """As it is typed."""
+    return value if isinstance(value, str) else f"{value:.9g}"
 
 
 def frames_as_inputs(paths: Sequence[Path | str]) -> tuple[tuple[str, ...], bool]:

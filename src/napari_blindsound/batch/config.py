@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -96,10 +96,23 @@ class BatchConfig(BaseModel):
         return volume if self.channel is None else with_channel(volume, self.channel)
 
     def applied(self, model: Denoiser) -> Denoiser:
-        """The model, returning the estimate that was asked for."""
+        """The model, returning the estimate that was asked for.
+
+        Of a model in a file, settings that no weight depends on are the recipe's.
+        """
+        model = model.adjusted(self.adjust)
         if self.estimate is None and self.blend is None and not self.turns:
             return model
         return model.with_output(self.estimate, turns=self.turns, blend=self.blend)
+
+    @property
+    def adjust(self) -> dict[str, Any]:
+        """Settings of the recipe that a model in a file takes on."""
+        if not isinstance(self.model, Path):
+            return {}
+        offered = methods.find(self.recipe.method).Config.adjustable
+        settings = self.recipe.settings
+        return {name: settings[name] for name in offered if name in settings}
 
     def check_uncertainty(self, model: Denoiser | None = None) -> None:
         """Refuse to write deviations that nobody knows.
@@ -140,4 +153,5 @@ class BatchConfig(BaseModel):
     def result_key(self) -> str:
         """Name of all that decides on a result, besides its source and its model."""
         names = {"dtype", "turns", "blend", "estimate", "axes", "channel", "image"}
-        return digest(self.model_dump(mode="json", include=names))
+        facts = self.model_dump(mode="json", include=names)
+        return digest({**facts, **({"adjust": self.adjust} if self.adjust else {})})

@@ -95,6 +95,7 @@ def of_denoise(
         output=str(output),
         estimate=applied.estimate,
         blend=applied.blend,
+        adjust=applied.adjusted,
         turns=result.turns,
         uncertainty=result.uncertainty,
         dtype=result.dtype,

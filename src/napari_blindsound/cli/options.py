@@ -16,6 +16,7 @@ from napari_blindsound.cli.spans import (  # noqa: TC001 - cyclopts reads them
     RegionOption,
     SpanOption,
 )
+from napari_blindsound.errors import RecipeError
 from napari_blindsound.methods import DEFAULT
 
 if TYPE_CHECKING:
@@ -197,12 +198,35 @@ class ModelOptions:
         first (such as blind), to 1, the second (visible).
     threads
         Processor threads for work on the CPU; by default torch's own number.
+    adjust
+        A setting that no weight depends on, such as noise=gamma or alpha=26 of the
+        score method (see: blindsound methods); once for each. estimated leaves it to
+        what was found in training.
     """
 
     device: str = "auto"
     estimate: str | None = None
     blend: float | None = None
     threads: int | None = None
+    adjust: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None
+
+    @property
+    def adjusted(self) -> dict[str, str]:
+        """The settings by name.
+
+        Raises
+        ------
+        RecipeError
+            If one is not written as ``name=value``.
+        """
+        found = {}
+        for word in self.adjust or ():
+            name, sign, value = word.partition("=")
+            if not (name and sign):
+                msg = f"--set {word}: give a setting as name=value, such as alpha=26"
+                raise RecipeError(msg)
+            found[name.strip().replace("-", "_")] = value.strip() or "estimated"
+        return found
 
 
 @Parameter(name="*", group=_OTHER)

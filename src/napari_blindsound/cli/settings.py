@@ -161,4 +161,6 @@ def _by_preset(config: type[MethodConfig], name: str) -> str:
 def _word(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None:
+        return "left to the images"
     return f"{value:g}" if isinstance(value, float) else str(value)

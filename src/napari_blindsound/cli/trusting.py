@@ -100,6 +100,7 @@ def _job(
         model_in=str(model),
         estimate=applied.estimate,
         blend=applied.blend,
+        adjust=applied.adjusted,
     )
 
 

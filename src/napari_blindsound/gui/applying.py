@@ -121,12 +121,13 @@ class Applying(QObject):
             "blend": session.blend,
             "uncertainty": panel.wants_uncertainty,
         }
+        model_in = {"model_in": self._model_path, "adjust": _written_out(session)}
         if panel.is_for_files:
             paths = tuple(str(path) for path in panel.files)
-            return Job(inputs=paths, model_in=self._model_path, **result)
+            return Job(inputs=paths, **model_in, **result)
         if (name := panel.target_layer) is not None and name in self._viewer.layers:
             image = _image_of(self._viewer.layers[name])
-            return Job(model_in=self._model_path, **image, **result)
+            return Job(**model_in, **image, **result)
         if data is None:
             return None
         image = {
@@ -136,13 +137,18 @@ class Applying(QObject):
             "channel": None if data.channel is None else str(data.channel),
         }
         if session.denoiser is not None and not session.is_learned_here:
-            return Job(model_in=self._model_path, **image, **result)
+            return Job(**model_in, **image, **result)
         spans = {
             word: (part.start, part.stop)
             for name, word in zip("TZYX", _SPANS, strict=True)
             if (part := data.ranges.get(name)) is not None
         }
         recipe = session.recipe or session.plan.recipe(data, session.pace)
+        if session.adjustment:
+            # The weights depend on none of these: trained with them, they are the same.
+            settings = {**recipe.settings, **session.adjustment}
+            known = {n: value for n, value in settings.items() if value is not None}
+            recipe = recipe.model_copy(update={"settings": known})
         job = Job(**image, **spans, recipe=recipe, **result)
         # While another training runs, there is only the model of the one before.
         model = None if session.is_training else session.denoiser
@@ -362,6 +368,12 @@ class Applying(QObject):
 
 
 _SPANS = ("times", "slices", "rows", "columns")
+
+
+def _written_out(session: Session) -> dict[str, object]:
+    """What was changed in the model, with a word for what is left to the images."""
+    changes = session.adjustment.items()
+    return {name: "estimated" if v is None else v for name, v in changes}
 
 
 def _named(paths: tuple[str, ...]) -> dict[str, object]:

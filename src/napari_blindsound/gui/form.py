@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import dataclass
 from html import escape
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from magicgui.widgets import create_widget
@@ -18,7 +19,7 @@ from napari_blindsound.gui.number import Number
 from napari_blindsound.gui.themed import Colors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from magicgui.widgets.bases import ValueWidget
     from pydantic.fields import FieldInfo
@@ -32,8 +33,8 @@ class ConfigForm(QWidget):
     """Label and control for every field of a configuration.
 
     A field is what its annotation says: a check box, a number with its bounds, a
-    choice, a text. What has no control of its own is written as JSON, such as
-    ``[1, 2]`` or ``null``; text that is no JSON is taken as it stands.
+    number or nothing, a choice, a text. What has no control of its own is written as
+    JSON, such as ``[1, 2]`` or ``null``; text that is no JSON is taken as it stands.
 
     Parameters
     ----------
@@ -80,6 +81,12 @@ class ConfigForm(QWidget):
     def control(self, name: str) -> QWidget:
         """What a field is edited in."""
         return self._rows[name].control
+
+    def show_only(self, names: Collection[str]) -> None:
+        """Show these fields, and hide the others, which keep their values."""
+        for name, row in self._rows.items():
+            row.label.setVisible(name in names)
+            row.control.setVisible(name in names)
 
     def values(self, base: Mapping[str, object] | None = None) -> dict[str, Any]:
         """What differs from `base`, or from the defaults of the configuration.
@@ -201,6 +208,8 @@ def _row(name: str, info: FieldInfo, on_change: Callable[..., None]) -> _Row:
     kind = info.annotation
     if kind is float:
         row = _number(title, info, on_change)
+    elif set(get_args(kind)) == {float, NoneType}:
+        row = _optional(title, on_change)
     elif kind in (bool, int, str) or get_origin(kind) is Literal:
         widget = _widget(info)
         widget.changed.connect(on_change)
@@ -255,6 +264,25 @@ def _text(title: str, on_change: Callable[..., None]) -> _Row:
 
     def put(value: object) -> None:
         control.setText(value if isinstance(value, str) else json.dumps(value))
+
+    return _Row(title, QLabel(), control, get, put)
+
+
+def _optional(title: str, on_change: Callable[..., None]) -> _Row:
+    """A number, or nothing."""
+    control = QLineEdit()
+    control.setClearButtonEnabled(True)
+    control.textChanged.connect(on_change)
+
+    def get() -> object:
+        text = control.text().strip()
+        try:
+            return float(text.replace(",", ".")) if text else None
+        except ValueError:
+            return text
+
+    def put(value: object) -> None:
+        control.setText("" if value is None else f"{value:.9g}")
 
     return _Row(title, QLabel(), control, get, put)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal, SignalGroup
 
+from napari_blindsound.errors import ModelError
 from napari_blindsound.gui import live, work
 from napari_blindsound.gui.failure import Failure, explain
 from napari_blindsound.gui.live import Controls, Prepared, Preview, Request, Trained
@@ -86,6 +87,10 @@ class Session:
         Where the model was saved to or loaded from.
     blend : float or None
         Weight of the second of the method's two ends; None for its best estimate.
+    learned : Denoiser or None
+        The model before any adjustment.
+    adjustment : mapping of str to object
+        Settings of the model that were changed after its training, by name.
     failure : Failure or None
     finished : Finished or None
         How the training ended, once it has.
@@ -107,6 +112,9 @@ class Session:
         self.denoiser: Denoiser | None = None
         self.model_path: Path | None = None
         self.blend: float | None = None
+        self.adjustment: Mapping[str, object] = {}
+        self.learned: Denoiser | None = None
+        self._must_paint = False
         self.failure: Failure | None = None
         self.training: Training | None = None
         self.finished: Finished | None = None
@@ -225,7 +233,8 @@ class Session:
         """Forget what was learned."""
         self._refuse_while_busy()
         self._workers.drop("paint")
-        self.denoiser = self.model_path = self.blend = None
+        self.denoiser = self.learned = self.model_path = self.blend = None
+        self.adjustment = {}
         self._clear_failure()
         self._untrained()
 
@@ -252,6 +261,24 @@ class Session:
         """Mix the method's two ends in all that is made from now on."""
         self.blend = weight
         self.events.changed.emit()
+
+    def adjust(self, changes: Mapping[str, object]) -> None:
+        """Change settings of the model that no weight depends on; none is as learned.
+
+        What is looked at is denoised anew, and so is all that is made from now on.
+        """
+        if self.learned is None or self.is_busy:
+            return
+        try:
+            self.denoiser = self.learned.adjusted(changes)
+        except ModelError as error:
+            self.fail(error, "train")
+            return
+        self.forgive("train")
+        self.adjustment = dict(changes)
+        self.events.changed.emit()
+        self._must_paint = True
+        self._paint()
 
     def model(self) -> Denoiser | None:
         """The model as it is applied: with the blend chosen."""
@@ -362,7 +389,8 @@ class Session:
         self._workers.close(seconds)
         if self.training is not None:
             self.training.close()
-        self.training = self.denoiser = self.data = self.checked = None
+        self.training = self.denoiser = self.learned = None
+        self.data = self.checked = None
         self.state = State.EMPTY
 
     def _on_imported(self, event: work.Imported) -> None:
@@ -404,16 +432,20 @@ class Session:
             self._untrained()
             self.events.said.emit("stopped before anything was learned")
             return
-        self.denoiser = denoiser
+        self._take(denoiser)
         if training is not None and self.is_trained_out:
             training.close()
         self.controls.pause.clear()
         self._to(State.TRAINED)
         self._paint()
 
+    def _take(self, denoiser: Denoiser) -> None:
+        self.denoiser = self.learned = denoiser
+        self.adjustment = {}
+
     def _on_loaded(self, path: Path | None, model: Denoiser) -> None:
         self.reset()
-        self.denoiser = model
+        self._take(model)
         self.model_path = path
         self._to(State.TRAINED)
         self._paint()
@@ -441,7 +473,7 @@ class Session:
             self._to(State.DONE if self._is_written else State.TRAINED)
         elif place == "main" and self.is_busy:
             self._untrained()
-        if place == "paint" and self.controls.is_new:
+        if place == "paint" and (self.controls.is_new or self._must_paint):
             self._paint()
         if place == "trust":
             self.events.changed.emit()
@@ -452,6 +484,7 @@ class Session:
             return
         if self.controls.request is None or "paint" in self._workers:
             return
+        self._must_paint = False
         task = partial(work.painting, self.data, self.denoiser, self.controls)
         self.run("paint", task, self.events.previewed.emit, "train")
 

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 from napari_blindsound.gui.combo import Combo
 from napari_blindsound.gui.fold import Fold
 from napari_blindsound.gui.form import ConfigForm
+from napari_blindsound.gui.noise_box import NoiseBox
 from napari_blindsound.gui.outcome import Outcome
 from napari_blindsound.gui.panel import Panel
 from napari_blindsound.gui.plan import DEFAULT_SECONDS
@@ -47,6 +48,8 @@ class TrainPanel(Panel):
         Curve, gain and end of the training.
     seen : ViewControls
         How the preview is shown.
+    noise : NoiseBox
+        What can be changed in the model without training again.
     """
 
     step = "train"
@@ -61,6 +64,8 @@ class TrainPanel(Panel):
         self.body.addWidget(self.outcome)
         self.seen = ViewControls(session)
         self.body.addWidget(self.seen)
+        self.noise = NoiseBox(session)
+        self.body.addWidget(self.noise)
         self._fill_methods()
         self.refresh()
 
@@ -87,6 +92,7 @@ class TrainPanel(Panel):
         self.outcome.refresh()
         model = self.session.denoiser
         self.seen.show_ends(model.method if model is not None else self._method)
+        self.noise.refresh()
 
     def begin(self) -> None:
         """Forget the curve: another training begins."""

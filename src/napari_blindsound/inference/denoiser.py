@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
+from pydantic import ValidationError
 from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 
@@ -352,6 +353,35 @@ class Denoiser:
         )
         return self._of(self.methods, self.preprocessing, estimate, self.uncertainty)
 
+    def adjusted(self, changes: Mapping[str, object]) -> Denoiser:
+        """The same model with other settings, of those that no weight depends on.
+
+        The weights are shared, not copied. What was calibrated of its deviations is
+        forgotten, as it was found with the settings before.
+
+        Parameters
+        ----------
+        changes : mapping of str to object
+            By names in ``Denoiser.method.Config.adjustable``, such as ``{"noise":
+            "gamma", "alpha": 26}``; ``"estimated"`` leaves one to the images again.
+
+        Raises
+        ------
+        ModelError
+            If the method has no such setting, it decides on the weights, or a value is
+            out of bounds.
+        """
+        if not changes:
+            return self
+        try:
+            twins = [method.adjusted(changes) for method in self.methods]
+        except ValidationError as error:
+            raise ModelError(_first_fault(error)) from error
+        except ValueError as error:
+            msg = f"{self.method.title}: {error}"
+            raise ModelError(msg) from error
+        return self._of(twins, self.preprocessing, self._estimate, None)
+
     def with_uncertainty(self, uncertainty: Uncertainty | None) -> Denoiser:
         """The same model, with another calibration of its deviations, or none."""
         return self._of(self.methods, self.preprocessing, self._estimate, uncertainty)
@@ -494,6 +524,16 @@ def _check_installed(path: Path | str, header: Mapping[str, Any]) -> None:
         f"train again with {' or '.join(known)}"
     )
     raise ModelError(msg)
+
+
+def _first_fault(error: ValidationError) -> str:
+    """The first setting that is wrong, in a sentence."""
+    first = error.errors()[0]
+    reason = first["msg"].removeprefix("Value error, ")
+    name = ".".join(map(str, first["loc"]))
+    if not name:
+        return reason
+    return f"{name} is {first['input']!r}: {reason[:1].lower()}{reason[1:]}"
 
 
 def _unpickle(tensors: bytes, header: dict[str, Any], device: str) -> Denoiser:

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 DEVIATION = "deviation"
 """Name of the output that is a standard deviation, where a method has one."""
+
+ESTIMATED = "estimated"
+"""Word for a setting that is left to the images, where None cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,36 @@ class MethodConfig(BaseModel):
             raise ValueError(msg)
         return cls.model_validate({**cls.presets[name], **(changes or {})})
 
+    def adjusted(self, changes: Mapping[str, object]) -> Self:
+        """Settings of a trained model, with other values in some that may change.
+
+        Parameters
+        ----------
+        changes : mapping of str to object
+            By the names in :attr:`adjustable`. None, or the word ``estimated``, leaves
+            a setting to the images where it may be left to them.
+
+        Raises
+        ------
+        ValueError
+            If one of them decides on the weights, or a value is out of bounds.
+        """
+        for name in changes:
+            if name not in self.adjustable:
+                offered = ", ".join(self.adjustable) or "none of its settings"
+                what = (
+                    "decides on what is learned"
+                    if name in self.facts()
+                    else "is no setting"
+                )
+                msg = (
+                    f"{name} {what}, and cannot be set in a trained model; what can be "
+                    f"is {offered}"
+                )
+                raise ValueError(msg)
+        values = {n: None if v == ESTIMATED else v for n, v in changes.items()}
+        return self.model_validate({**self.model_dump(), **values})
+
     def suited(self, region: tuple[int, int]) -> Self:
         """Settings for noise that neighbors share; these, where a method has none.
 
@@ -184,6 +218,18 @@ class Method(nn.Module, ABC):
         self.config = config
         self.channels = channels
         self.random = torch.Generator()
+
+    def adjusted(self, changes: Mapping[str, object]) -> Self:
+        """The same weights with other settings, see :meth:`MethodConfig.adjusted`.
+
+        Raises
+        ------
+        ValueError
+            If a setting decides on the weights, or a value is out of bounds.
+        """
+        twin = copy(self)
+        twin.config = self.config.adjusted(changes)
+        return twin
 
     @property
     def context(self) -> Context:
