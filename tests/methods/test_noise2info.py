@@ -40,12 +40,14 @@ def bound(crops, outside, draws=10):
     removed = torch.from_numpy(np.asarray(crops))
     typical = removed.sort(-1).values.mean(0)[None]
     inside = removed.square().mean()[None]
+    outside = torch.tensor([outside], dtype=removed.dtype)
     random = torch.Generator().manual_seed(5)
     found = noise_at_most(
         typical,
+        inside,
         removed.flatten()[None],
         inside,
-        torch.tensor([outside], dtype=removed.dtype),
+        outside,
         draws=draws,
         random=random,
     )
@@ -66,11 +68,11 @@ def test_channels_are_bounded_apart():
     random = torch.Generator().manual_seed(1)
     typical = torch.randn(3, 50, generator=random).sort(-1).values
     pool = torch.randn(3, 80, generator=random)
-    numbers = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.1, 0.2, 0.3])
+    one, two, few = (torch.tensor([1.0, 2, 3]) * scale for scale in (1, 1.1, 0.1))
 
     def found(part):
         random = torch.Generator().manual_seed(2)
-        arrays = (array[part] for array in (typical, pool, *numbers))
+        arrays = (array[part] for array in (typical, one, pool, two, few))
         return noise_at_most(*arrays, draws=4, random=random)
 
     torch.testing.assert_close(

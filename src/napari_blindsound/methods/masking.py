@@ -9,6 +9,8 @@ Where neighbors share their noise, they give a blind pixel's away. Then a *regio
 around it is hidden, as by Broaddus et al. (Removing Structured Noise with
 Self-Supervised Blind-Spot Networks, ISBI 2020), and filled from the frame of pixels
 around the region, which no region hides.
+
+Noise2Info hides a few pixels at random places instead, one in each box of a grid.
 """
 
 from __future__ import annotations
@@ -158,6 +160,34 @@ def _frames(
         across = torch.where((there < 0) | (there >= size), center - step, there)
         places.append(across.to(noisy.device))
     return noisy[..., places[0][:, None], places[1]]
+
+
+def draw_mask(shape: torch.Size, box: int, random: torch.Generator) -> Tensor:
+    """Choose one pixel at random in each box of a grid, in each image and channel.
+
+    Boxes at the lower and right border may be cut, and may have none then.
+
+    Parameters
+    ----------
+    shape : torch.Size
+        (B, C, H, W).
+    box : int
+        Side of a box; an image that is smaller is one box.
+    random : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    Tensor
+        (B, C, H, W) bool, on the CPU.
+    """
+    *outer, height, width = shape
+    box = min(box, height, width)
+    rows, columns = -(-height // box), -(-width // box)
+    drawn = torch.randint(box**2, (*outer, rows, columns, 1), generator=random)
+    boxes = (torch.arange(box**2) == drawn).unflatten(-1, (box, box))
+    whole: Tensor = boxes.transpose(-3, -2).reshape(*outer, rows * box, columns * box)
+    return whole[..., :height, :width]
 
 
 def split_phases(image: Tensor, cell: int) -> Tensor:

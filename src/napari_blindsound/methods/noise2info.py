@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 
 from napari_blindsound.methods.base import Method, MethodConfig
-from napari_blindsound.methods.masking import neighbor_mean
+from napari_blindsound.methods.masking import draw_mask, neighbor_mean
 from napari_blindsound.networks.unet import UNet
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ _SLOWEST = 1e-3  # pace at which the mean and spread of the crops are followed
 _SAMPLE = 1024  # pixels of a crop, its "image" in Algorithm 1
 _POOL = 4096  # pixels of all crops
 _COLLECTED = 0.5  # last part of a round from which the noise is estimated
-_FEWEST_CROPS = 32  # or the least of many estimates is too small by chance
+_FEWEST_CROPS = 32
+# Of L_in, added to it: else the least of several estimates is too small by chance.
+_STANDARD_ERRORS = 2.0
 
 
 class Noise2InfoConfig(MethodConfig):
@@ -95,14 +97,12 @@ class Noise2Info(Method):
               L_{ex} = \overline{(f(y) - f(y_J))_J^2}
 
     bounds the error of f(y) from above, but for a constant (Noise2Same). Both passes
-    carry a gradient. Noise2Info finds :math:`\sigma` itself, from above: a noise of
-    independent pixels is bounded by how far the removed noise of single crops is from
-    that of all of them (Lemma 1 and Algorithm 1, :func:`noise_at_most`). It is
-    estimated after each tenth of the training, and never grows. For photon noise it is
-    the mean level: the root of the mean variance.
+    carry a gradient. Noise2Info finds :math:`\sigma` itself, from above, by what the
+    network removes (:func:`noise_at_most`): again after each tenth of the training, and
+    it never grows. Of photon noise it is the mean level: the root of the mean variance.
 
-    The papers' network has batch normalization; this one is the U-Net of Blind2Unblind,
-    so that tiles equal the whole image.
+    The paper's network has batch normalization; this one has none, so that tiles equal
+    the whole image.
 
     References
     ----------
@@ -132,6 +132,7 @@ class Noise2Info(Method):
     round: Tensor
     collected: Tensor
     errors: Tensor
+    squares: Tensor
     typical: Tensor
     pool: Tensor
 
@@ -145,11 +146,13 @@ class Noise2Info(Method):
             # Crops seen, and the means of their pixels and of their squares.
             "seen": torch.zeros(()),
             "moments": torch.zeros(2, channels),
-            # Of this round: crops collected, their mean losses L_in and L_ex, their
-            # removed noise in order of size on average, and a random part of it all.
+            # Of this round: crops collected, their mean losses L_in and L_ex, the means
+            # of a crop's mean square and of its square, samples of the removed noise in
+            # order of size on average, and a random part of it all.
             "round": torch.zeros(()),
             "collected": torch.zeros(()),
             "errors": torch.zeros(2, channels),
+            "squares": torch.zeros(2, channels),
             "typical": torch.zeros(channels, _SAMPLE),
             "pool": torch.zeros(channels, _POOL),
         }
@@ -178,12 +181,14 @@ class Noise2Info(Method):
 
     def found(self) -> Mapping[str, float]:
         """Upper bound of the noise's standard deviation, a channel."""
+        count = self.channels
+        names = [f" of channel {i}" if count > 1 else "" for i in range(count)]
         numbers = (self.sigma * self.scale).tolist()
-        names = ["noise, at most"]
-        if self.channels > 1:
-            names = [f"noise of channel {i}, at most" for i in range(self.channels)]
-        told = zip(names, numbers, strict=True)
-        return {name: number for name, number in told if number < float("inf")}
+        return {
+            f"noise{name}, at most": number
+            for name, number in zip(names, numbers, strict=True)
+            if number < float("inf")
+        }
 
     def losses(
         self, noisy: Tensor, progress: float, weight: Tensor | None = None
@@ -214,21 +219,9 @@ class Noise2Info(Method):
                 self._collect(removed, teaches, errors)
 
     def draw_mask(self, noisy: Tensor) -> Tensor:
-        """Where pixels are hidden, (B, C, H, W) bool: one at random in each box.
-
-        Boxes at the lower and right border may be cut, and have none then.
-        """
-        batch, channels, height, width = noisy.shape
-        box = min(self.config.box, height, width)
-        rows, columns = -(-height // box), -(-width // box)
-        drawn = torch.randint(
-            box**2, (batch, channels, rows, columns), generator=self.random
-        )
-        hidden = torch.zeros(batch, channels, rows, columns, box**2, dtype=torch.bool)
-        hidden.scatter_(-1, drawn[..., None], value=True)
-        boxes = hidden.unflatten(-1, (box, box)).transpose(3, 4)
-        whole: Tensor = boxes.reshape(batch, channels, rows * box, columns * box)
-        return whole[..., :height, :width].to(noisy.device)
+        """Where pixels of (B, C, H, W) are hidden this time, in each channel others."""
+        drawn = draw_mask(noisy.shape, self.config.box, self.random)
+        return drawn.to(noisy.device)
 
     def denoise(
         self, noisy: Tensor, *, halo: int = 0, output: str | None = None
@@ -265,6 +258,8 @@ class Noise2Info(Method):
         places = chosen.to(removed.device).unflatten(0, removed.shape[:2])
         sample = removed.flatten(2).gather(-1, places)
         pace = crops / (self.collected + crops)
+        squares = sample.square().mean(-1)
+        self.squares.lerp_(torch.stack([squares, squares**2]).mean(1), pace)
         self.typical.lerp_(sample.sort(-1).values.mean(0), pace)
         self.errors.lerp_(errors, pace)
         # Every place of the pool holds a pixel of any crop with the same chance.
@@ -279,12 +274,15 @@ class Noise2Info(Method):
         number = int(progress / self.config.update)
         if number <= int(self.round) or self.collected < _FEWEST_CROPS:
             return
-        removed, invariance = self.errors
+        inside, outside = self.errors
+        square, fourth = self.squares
+        error = ((fourth - square**2).clamp(min=0) / self.collected).sqrt()
         bound = noise_at_most(
             self.typical,
+            square,
             self.pool,
-            removed,
-            invariance,
+            inside + _STANDARD_ERRORS * error,
+            outside,
             draws=self.config.draws,
             random=self.random,
         )
@@ -301,9 +299,10 @@ def _mean(values: Tensor, weight: Tensor) -> Tensor:
 
 def noise_at_most(
     typical: Tensor,
+    square: Tensor,
     pool: Tensor,
-    removed: Tensor,
-    invariance: Tensor,
+    inside: Tensor,
+    outside: Tensor,
     *,
     draws: int,
     random: torch.Generator | None = None,
@@ -322,12 +321,12 @@ def noise_at_most(
     ----------
     typical : Tensor
         (C, m), removed noise of a crop's m pixels in order of size, mean over crops.
+    square : Tensor
+        (C,), mean square of these pixels.
     pool : Tensor
         (C, n), removed noise of any crops.
-    removed : Tensor
-        (C,), :math:`L_{in}`: mean square of the removed noise.
-    invariance : Tensor
-        (C,), :math:`L_{ex}`.
+    inside, outside : Tensor
+        (C,), :math:`L_{in}` and :math:`L_{ex}`.
     draws : int
         From the pool, with replacement.
     random : torch.Generator, optional
@@ -341,7 +340,6 @@ def noise_at_most(
     size = typical.shape[-1]
     chosen = torch.randint(pool.shape[-1], (draws, size), generator=random)
     drawn = pool[:, chosen.to(pool.device)].sort(-1).values
-    apart = drawn.square().mean((1, 2)) - 2 * (typical[:, None] * drawn).mean((1, 2))
-    expected = removed + apart
-    inner = (invariance + removed - expected).clamp(min=0)
-    return invariance.sqrt() + inner.sqrt()
+    products = (typical[:, None] * drawn).mean((1, 2))
+    apart = square - 2 * products + drawn.square().mean((1, 2))
+    return outside.sqrt() + (outside + inside - apart).clamp(min=0).sqrt()
