@@ -333,7 +333,8 @@ def _peak(volume: Volume, denoised: Windows, data_range: float | None) -> float:
 
 
 def _psnr(peak: float, mse: float) -> float:
-    return float(10 * np.log10(peak**2 / max(mse, 1e-12)))
+    # A flat result has no range of its own.
+    return float(10 * np.log10(max(peak**2, 1e-12) / max(mse, 1e-12)))
 
 
 def _told(found: _Found, source: Source, peak: float) -> EstimatedQuality:
