@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
     from napari_blindsound.methods.base import Method
 
-_COLUMNS = ("method", "noise it assumes", "cost", "limits", "estimates", "presets")
+_COLUMNS = (
+    "method",
+    "noise it assumes",
+    "cost",
+    "what it cannot do",
+    "estimates",
+    "presets",
+)
 
 
 def methods(
@@ -46,7 +53,12 @@ def _as_lines(found: Mapping[str, type[Method]]) -> list[str]:
     for name, method in found.items():
         is_default = " (the default)" if name == DEFAULT else ""
         lines += [*([""] if lines else []), f"{name}{is_default}", *_rows(method)]
-    return [*lines, "", "Options of a method: blindsound train --method NAME --help"]
+    return [
+        *lines,
+        "",
+        "Options of a method: blindsound train --method NAME --help",
+        "What is adjustable can be changed after training: blindsound denoise --help",
+    ]
 
 
 def _rows(method: type[Method]) -> list[str]:
@@ -61,10 +73,12 @@ def _rows(method: type[Method]) -> list[str]:
         "estimates": ", ".join(estimates(method)),
         "uncertainty": "yes" if DEVIATION in method.outputs else "",
         "stages": ", then ".join(_stages(method)),
-        "adjustable": _in_options(method.Config.adjustable),
+        "adjustable": ", ".join(method.Config.adjustable),
     }
     for preset, changes in method.Config.presets.items():
-        words = [f"{_option(name)} {value}" for name, value in changes.items()]
+        words = [
+            f"--{name.replace('_', '-')} {value}" for name, value in changes.items()
+        ]
         rows[f"preset {preset}"] = "  ".join(words) or "the defaults"
     return table(rows)
 
@@ -84,7 +98,7 @@ def _cells(method: type[Method]) -> Sequence[str]:
     if stages:
         cost += f"; in stages: {', then '.join(stages)}"
     if adjustable:
-        limits += f"; adjustable after training: {_in_options(adjustable)}"
+        limits += f"; adjustable after training: {', '.join(adjustable)}"
     cells = (
         f"{method.title} (`{method.name}`; {method.reference})",
         method.assumes,
@@ -102,14 +116,6 @@ def _stages(method: type[Method]) -> list[str]:
     with seeded(0):  # only so that nobody else's draws are disturbed
         stages = method(config).stages
     return [stage.name for stage in stages] if len(stages) > 1 else []
-
-
-def _in_options(settings: Sequence[str]) -> str:
-    return ", ".join(map(_option, settings))
-
-
-def _option(setting: str) -> str:
-    return f"--{setting.replace('_', '-')}"
 
 
 def _data(method: type[Method]) -> dict[str, Any]:
