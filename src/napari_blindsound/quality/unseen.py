@@ -333,7 +333,8 @@ def _peak(volume: Volume, denoised: Windows, data_range: float | None) -> float:
 
 
 def _psnr(peak: float, mse: float) -> float:
-    # A flat result has no range of its own.
+    if math.isinf(mse):  # a single block tells nothing of its spread
+        return -math.inf
     return float(10 * np.log10(max(peak**2, 1e-12) / max(mse, 1e-12)))
 
 
