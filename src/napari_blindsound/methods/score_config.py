@@ -12,6 +12,8 @@ from napari_blindsound.noise.models import Kind, Name, Parameters, models
 
 _SETTING = "; estimated where it is not given"
 
+_WHITE_END, _SHARED_END = 0.9, 0.3
+
 PARAMETERS = tuple(Parameters.model_fields)
 """Names of what noise models have."""
 
@@ -41,13 +43,16 @@ class ScoreConfig(MethodConfig):
     width: int = Field(8, ge=1, description="channels of the network's downward path")
     depth: int = Field(3, ge=1, le=7, description="poolings by 2 in the network")
     smoothing_start: float = Field(
-        1.0,
+        1.5,
         gt=0,
         description="noise that is added in training, at its start, in standard "
         "deviations of the image's own noise",
     )
-    smoothing_end: float = Field(
-        0.6, gt=0, description="the same at its end; the result corrects for it"
+    smoothing_end: float | None = Field(
+        None,
+        gt=0,
+        description="the same at its end; the result corrects for it. 0.9 where it is "
+        "not given, and 0.3 where neighbors share their noise",
     )
     pairs: bool = Field(
         True,
@@ -103,9 +108,9 @@ class ScoreConfig(MethodConfig):
 
     @model_validator(mode="after")
     def _makes_a_noise(self) -> Self:
-        if self.smoothing_end > self.smoothing_start:
+        if self.last_smoothing > self.smoothing_start:
             msg = (
-                f"smoothing_end ({self.smoothing_end:g}) is above smoothing_start "
+                f"smoothing_end ({self.last_smoothing:g}) is above smoothing_start "
                 f"({self.smoothing_start:g}); the noise that is added must decrease"
             )
             raise ValueError(msg)
@@ -113,9 +118,24 @@ class ScoreConfig(MethodConfig):
         self.kind.noise(Parameters(**self.given))
         return self
 
+    @property
+    def last_smoothing(self) -> float:
+        """Noise that is added at the end."""
+        if self.smoothing_end is not None:
+            return self.smoothing_end
+        return min(_WHITE_END, self.smoothing_start)
+
+    def suited(self, region: tuple[int, int]) -> Self:
+        """Less noise at the end, where neighbors share theirs, so that less is fine."""
+        if self.smoothing_end is not None:
+            return self
+        end = _WHITE_END if region == (0, 0) else _SHARED_END
+        end = min(end, self.smoothing_start)
+        return self.model_validate({**self.model_dump(), "smoothing_end": end})
+
     def smoothing(self, progress: float) -> float:
         """Noise that is added, in the noise's deviations; falls geometrically."""
-        ratio = self.smoothing_end / self.smoothing_start
+        ratio = self.last_smoothing / self.smoothing_start
         return float(self.smoothing_start * ratio ** min(1.0, progress))
 
     @property
