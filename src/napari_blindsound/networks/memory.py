@@ -21,9 +21,12 @@ log = logging.getLogger(__name__)
 CHOSEN = "MALLOC_MMAP_THRESHOLD_"
 """Environment variable by which somebody has chosen otherwise."""
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of malloc.h
 _KEPT = 256 * 2**20  # bytes at the end of the heap
 _LARGEST = 32 * 2**20  # bytes of a block that is kept; the library's upper limit
+# Heaps that all threads share: with one for each thread, what they keep adds up, and a
+# long run takes some percent more memory than a short one.
+_ARENAS = 2
 
 
 @cache
@@ -45,4 +48,9 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError):
         log.debug("no mallopt in this C library: freed memory is given back")
         return False
-    return bool(choose(_TRIM_THRESHOLD, _KEPT) and choose(_MMAP_THRESHOLD, _LARGEST))
+    chosen = (
+        (_TRIM_THRESHOLD, _KEPT),
+        (_MMAP_THRESHOLD, _LARGEST),
+        (_ARENA_MAX, _ARENAS),
+    )
+    return all(choose(name, value) for name, value in chosen)
