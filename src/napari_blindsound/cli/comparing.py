@@ -27,15 +27,17 @@ from napari_blindsound.comparison.report import (
 )
 from napari_blindsound.comparison.run import Comparison
 from napari_blindsound.comparison.sample import open_truth
-from napari_blindsound.comparison.tables import as_text, caption, line_of
+from napari_blindsound.comparison.tables import (
+    as_text,
+    caption,
+    line_of,
+    progress_of,
+)
 from napari_blindsound.errors import OutputError
 from napari_blindsound.job import Job
-from napari_blindsound.wording import duration
 
 if TYPE_CHECKING:
     import threading
-
-    from napari_blindsound.comparison.rows import Row
 
 INTERRUPTED = 130
 _TRUTH = Parameter(group=FILES)
@@ -157,14 +159,9 @@ def _shown(comparison: Comparison, stop: threading.Event, console: Console) -> N
         for told in comparison.run(stop):
             done = sum(row.is_final for row in comparison.rows)
             part = 0.0 if told.row.is_final else told.row.fraction
-            meter.show((done + part) / count, _note(told.row))
+            meter.show((done + part) / count, progress_of(told.row))
             if told.row.is_final:
                 console.say(line_of(told.row))
-
-
-def _note(row: Row) -> str:
-    left = f", {duration(row.seconds_left)} left" if row.seconds_left else ""
-    return f"{row.title}: {row.state}{left}"
 
 
 def _results(

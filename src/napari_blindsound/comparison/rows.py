@@ -43,6 +43,8 @@ class Row:
         Of the training, from 0 to 1.
     seconds_left : float or None
         Of the training.
+    stage : str
+        Part of the training, as ``stage 2 of 3: likelihood``; empty where there is one.
     message : str
         Why it failed or was left out, in a sentence.
     steps : tuple of int
@@ -77,6 +79,7 @@ class Row:
     state: State = "waiting"
     fraction: float = 0.0
     seconds_left: float | None = None
+    stage: str = ""
     message: str = ""
     steps: tuple[int, ...] = ()
     train_seconds: float | None = None
@@ -100,7 +103,7 @@ class Row:
     def as_data(self) -> dict[str, Any]:
         """Plain data for programs; what is not known, or not finite, is None."""
         data = {name: _plain(value) for name, value in vars(self).items()}
-        for name in ("fraction", "seconds_left"):
+        for name in ("fraction", "seconds_left", "stage"):
             del data[name]
         return data
 

@@ -223,9 +223,11 @@ class Comparison:
         try:
             for event in training.run(stop):
                 if isinstance(event, Progress):
-                    left = event.seconds_left
                     yield self._told(
-                        number, fraction=event.fraction, seconds_left=known(left)
+                        number,
+                        fraction=event.fraction,
+                        seconds_left=known(event.seconds_left),
+                        stage=event.stage,
                     )
             seconds = time.perf_counter() - started
             if stop.is_set():
@@ -237,6 +239,7 @@ class Comparison:
             self.rows[number],
             fraction=1.0,
             seconds_left=None,
+            stage="",
             train_seconds=seconds,
             steps=tuple(denoiser.provenance["steps"]),
             found=_found(denoiser),

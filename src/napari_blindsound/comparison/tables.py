@@ -223,6 +223,15 @@ def as_latex(rows: Sequence[Row], words: str) -> str:
     )
 
 
+def progress_of(row: Row) -> str:
+    """What is being done for a row, in a line for people."""
+    if row.is_final:
+        return line_of(row)
+    left = f"{duration(row.seconds_left)} left" if row.seconds_left else ""
+    words = (row.state, row.stage, left)
+    return f"{row.title}: {', '.join(word for word in words if word)}"
+
+
 def line_of(row: Row) -> str:
     """What came of a row, in a line for people."""
     if row.state != "done":

@@ -13,13 +13,18 @@ from psygnal import Signal, SignalGroup
 
 from napari_blindsound.comparison import CompareConfig, Row
 from napari_blindsound.comparison.config import DEFAULT_SECONDS
-from napari_blindsound.comparison.tables import as_csv, as_markdown, caption, line_of
+from napari_blindsound.comparison.tables import (
+    as_csv,
+    as_markdown,
+    caption,
+    progress_of,
+)
 from napari_blindsound.gui import compare_work
 from napari_blindsound.gui.failure import explain
 from napari_blindsound.gui.finding import Found, find
 from napari_blindsound.gui.preferences import preferences
 from napari_blindsound.gui.workers import Workers
-from napari_blindsound.wording import duration, option, shell_line
+from napari_blindsound.wording import option, shell_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -276,7 +281,7 @@ class CompareSession:
         self.events.row_changed.emit(number)
         if event.result is not None:
             self.events.made.emit(number)
-        self.events.said.emit(self._progress(event.row))
+        self.events.said.emit(progress_of(event.row))
 
     def _on_report(self, path: Path) -> None:
         self.events.said.emit(f"saved as {path.parent.name}/{path.name}")
@@ -285,12 +290,6 @@ class CompareSession:
         if place == "main":
             self.events.said.emit(self._summary())
             self.events.changed.emit()
-
-    def _progress(self, row: Row) -> str:
-        if row.is_final:
-            return line_of(row)
-        left = f" · {duration(row.seconds_left)} left" if row.seconds_left else ""
-        return f"{row.title}: {row.state}{left}"
 
     def _summary(self) -> str:
         states = [row.state for row in self.shown_rows]
