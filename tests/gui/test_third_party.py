@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from qtpy.QtCore import Qt
 
 from napari_blindsound import methods
 from napari_blindsound.gui.dock import DenoiseDock
@@ -41,6 +42,8 @@ def test_the_dock_offers_it_with_its_settings(make_napari_viewer_proxy, qtbot):
         combo = dock.train.method
         at = combo.findData("neighbor2neighbor")
         assert combo.itemText(at) == "Neighbor2Neighbor"
+        about = combo.itemData(at, Qt.ItemDataRole.ToolTipRole)
+        assert methods.find("neighbor2neighbor").assumes in about
         combo.setCurrentIndex(at)
         assert dock.session.plan.method == "neighbor2neighbor"
         assert dock.train._form.control("gamma") is not None

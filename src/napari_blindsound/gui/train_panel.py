@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from html import escape
 from typing import TYPE_CHECKING, Literal, cast
 
 from qtpy.QtCore import QSignalBlocker, Qt
@@ -166,9 +167,7 @@ class TrainPanel(Panel):
             for name, method in self.session.methods.items():
                 self.method.addItem(method.title, name)
                 at = self.method.count() - 1
-                self.method.setItemData(
-                    at, method.reference, Qt.ItemDataRole.ToolTipRole
-                )
+                self.method.setItemData(at, _about(method), Qt.ItemDataRole.ToolTipRole)
             if not self.session.methods:
                 self.method.addItem("loading…", self.session.plan.method)
         self._fill_presets()
@@ -271,3 +270,15 @@ class TrainPanel(Panel):
                 self.device.addItem(plan.device)
             self.device.setCurrentText(plan.device)
             self.seed.setValue(plan.seed)
+
+
+def _about(method: type[Method]) -> str:
+    """What a method says of itself, as a tool tip."""
+    rows = {
+        "Assumes": method.assumes,
+        "Cost": method.cost,
+        "Limits": method.limits,
+        "Reference": method.reference,
+    }
+    lines = (f"<b>{name}:</b> {escape(text)}." for name, text in rows.items())
+    return f"<qt>{'<br>'.join(lines)}</qt>"

@@ -56,7 +56,10 @@ def find(name: str) -> type[Method]:
     try:
         return available()[name]
     except KeyError:
-        msg = f"no method {name!r}; there are {', '.join(available())}"
+        msg = (
+            f"no method {name!r}; there are {', '.join(available())}; for one of "
+            f"another package, install that package"
+        )
         raise ValueError(msg) from None
 
 
