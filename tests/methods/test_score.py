@@ -140,6 +140,8 @@ def test_noise_that_a_camera_does_not_make(name):
     assert found[key] == pytest.approx(expected, rel=0.15)
     before, after = (psnr(y, clean.numpy(), 255.0) for y in (noisy, model(noisy)))
     assert after > before + 3
+    is_shared = name == "gaussian-correlated"
+    assert (float(model.methods[0].smoothing) < 0.5) == is_shared
 
 
 def test_channels_have_numbers_of_their_own():
@@ -156,7 +158,7 @@ def test_more_noise_at_the_end_than_at_the_start_is_refused():
 
 def test_noise_that_neighbors_share_is_smoothed_less():
     config = ScoreConfig()
-    assert config.suited((0, 0)).smoothing(1) > config.suited((1, 1)).smoothing(1)
+    assert config.smoothing(1, shared=True) < config.smoothing(1)
     assert config.smoothing(0) > config.smoothing(0.5) > config.smoothing(1)
 
 

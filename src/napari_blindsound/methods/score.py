@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _LOOKS = 48  # steps whose crops the noise is measured in
 _MOST_PRECISION = 6.0  # logarithm of the largest, against the noise as a whole
 _MOST_ROUGH = 20.0  # deviations of the noise
+_SHARED = 0.08  # of a pixel's noise is in that of a neighbor beside and one across
 _TINY = 1e-6
 _LEAST_CURVE = 1e-3
 
@@ -96,11 +97,12 @@ class Score(Method):
         self.network = UNet(
             2 * channels, 3 * channels, width=config.width, depth=config.depth
         )
+        self._judged = 0, False
         self._kept: tuple[Any, list[dict[str, float]]] | None = None
         levels = channels, growth.SUMS, growth.LEVELS
         for name, value in {
             "unit": torch.zeros(channels, 1, 1),
-            "smoothing": torch.tensor(config.last_smoothing),
+            "smoothing": torch.tensor(config.smoothing_end),
             "looks": torch.zeros((), dtype=torch.int64),
             "seen": torch.zeros(levels),
             "shared": torch.zeros(channels, len(growth.LAGS)),
@@ -158,6 +160,18 @@ class Score(Method):
             self.shared[index].lerp_(torch.from_numpy(shared).to(self.shared), pace)
         self.looks += 1
 
+    def _is_shared(self) -> bool:
+        """Whether neighbors share the noise, as far as that has been measured."""
+        looks = int(self.looks)
+        if self._judged[0] != looks:
+            found = [
+                growth.filter_of(channel.double().cpu().numpy())
+                for channel in self.shared
+            ]
+            most = max(weights["edge"] + weights["corner"] for weights in found)
+            self._judged = looks, most > _SHARED
+        return self._judged[1]
+
     def losses(
         self, noisy: Tensor, progress: float, weight: Tensor | None = None
     ) -> Iterator[dict[str, Tensor]]:
@@ -167,7 +181,8 @@ class Score(Method):
         -1 where the score knows all noise, 0 where it knows nothing.
         """
         self._look(noisy)
-        self.smoothing.fill_(self.config.smoothing(progress))
+        shared = self._is_shared()
+        self.smoothing.fill_(self.config.smoothing(progress, shared=shared))
         added = self.smoothing * self.unit
         drawn = torch.randn(noisy.shape, generator=self.random).to(noisy)
         u = torch.cat([drawn, -drawn]) if self.config.pairs else drawn

@@ -12,7 +12,7 @@ from napari_blindsound.noise.models import Kind, Name, Parameters, models
 
 _SETTING = "; estimated where it is not given"
 
-_WHITE_END, _SHARED_END = 0.9, 0.3
+_SHARED_PART = 1 / 3
 
 PARAMETERS = tuple(Parameters.model_fields)
 """Names of what noise models have."""
@@ -46,13 +46,10 @@ class ScoreConfig(MethodConfig):
         1.5,
         gt=0,
         description="noise that is added in training, at its start, in standard "
-        "deviations of the image's own noise",
+        "deviations of the image's own noise; a third of it where neighbors share that",
     )
-    smoothing_end: float | None = Field(
-        None,
-        gt=0,
-        description="the same at its end; the result corrects for it. 0.9 where it is "
-        "not given, and 0.3 where neighbors share their noise",
+    smoothing_end: float = Field(
+        0.9, gt=0, description="the same at its end; the result corrects for it"
     )
     pairs: bool = Field(
         True,
@@ -108,9 +105,9 @@ class ScoreConfig(MethodConfig):
 
     @model_validator(mode="after")
     def _makes_a_noise(self) -> Self:
-        if self.last_smoothing > self.smoothing_start:
+        if self.smoothing_end > self.smoothing_start:
             msg = (
-                f"smoothing_end ({self.last_smoothing:g}) is above smoothing_start "
+                f"smoothing_end ({self.smoothing_end:g}) is above smoothing_start "
                 f"({self.smoothing_start:g}); the noise that is added must decrease"
             )
             raise ValueError(msg)
@@ -118,25 +115,19 @@ class ScoreConfig(MethodConfig):
         self.kind.noise(Parameters(**self.given))
         return self
 
-    @property
-    def last_smoothing(self) -> float:
-        """Noise that is added at the end."""
-        if self.smoothing_end is not None:
-            return self.smoothing_end
-        return min(_WHITE_END, self.smoothing_start)
+    def smoothing(self, progress: float, *, shared: bool = False) -> float:
+        """Noise that is added, in the noise's deviations; falls geometrically.
 
-    def suited(self, region: tuple[int, int]) -> Self:
-        """Less noise at the end, where neighbors share theirs, so that less is fine."""
-        if self.smoothing_end is not None:
-            return self
-        end = _WHITE_END if region == (0, 0) else _SHARED_END
-        end = min(end, self.smoothing_start)
-        return self.model_validate({**self.model_dump(), "smoothing_end": end})
-
-    def smoothing(self, progress: float) -> float:
-        """Noise that is added, in the noise's deviations; falls geometrically."""
-        ratio = self.last_smoothing / self.smoothing_start
-        return float(self.smoothing_start * ratio ** min(1.0, progress))
+        Parameters
+        ----------
+        progress : float
+            Of the training.
+        shared : bool
+            Whether neighbors share the noise, of which little is then in fine details.
+        """
+        ratio = self.smoothing_end / self.smoothing_start
+        part = _SHARED_PART if shared else 1.0
+        return float(part * self.smoothing_start * ratio ** min(1.0, progress))
 
     @property
     def kind(self) -> Kind:
