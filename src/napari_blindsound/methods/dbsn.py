@@ -67,9 +67,9 @@ class DBSN(Method):
     Preset ``paper``: a network trained along tells the noise, (8) teaches all, and the
     student is MWCNN. In ``fast`` the noise is that of the calibration, and the plain
     likelihood teaches the variances alone: noise that is known need not be kept apart,
-    and the mean stays that of the least squared error. Where (8) learns the noise, too, it calls
-    nearly all error noise: on a phantom of 32 photons, Bayes' rule then added nothing to
-    the mean in a short training, and 0.4 dB in ``fast``.
+    and the mean stays that of the least squared error. Where (8) learns the noise, too,
+    it calls nearly all error noise: on a phantom of 32 photons Bayes' rule then added
+    nothing to the mean in a short training, and 0.4 dB in ``fast``.
 
     For noise that neighbors share, pixels so far apart that they share none make
     images of their own (``subsampling``), and the student is taught on the whole again.
