@@ -267,3 +267,18 @@ def test_side_by_side_with_one_camera_and_one_is_used(
     assert isinstance(denoise, QWidget)
     qtbot.waitUntil(lambda: denoise.session.data is not None, timeout=WAIT)
     denoise.session.close(5)
+
+
+def test_axes_are_asked_for_where_a_layer_does_not_say_them(dock, qtbot):
+    movie = phantom("timelapse", size=64, frames=3, seed=1).noisy
+    layer = dock.viewer.add_image(movie, name="movie")
+    dock.image.choose(layer)
+    assert dock.axes.isVisible()
+    assert not dock.bar.start.isEnabled()
+    assert dock.complaint.isVisible()
+    dock.axes.combos[0].setCurrentText("T")
+    dock.axes.combos[0].activated.emit(dock.axes.combos[0].currentIndex())
+    assert dock.bar.start.isEnabled()
+    assert not dock.complaint.isVisible()
+    compare(dock, qtbot, "median")
+    assert dock.viewer.layers["Median 3 × 3 · movie"].data.shape == movie.shape
