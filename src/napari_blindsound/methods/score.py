@@ -54,9 +54,10 @@ class Score(Method):
     this noise, too, so that every model becomes a mixture with it, and is solved as
     one. So it need not be small, which would make the loss a matter of chance; that is
     less of one, too, as each crop is seen with u and with -u. The network says where to
-    go, m(y), how sure that is, P(y), and what else there is: s = P (m - y) + r. Beside
-    the image it sees its finest details in units of the noise, without which it would
-    take long to learn of noise that is a hundredth of the image.
+    go, m(y), and how sure that is, P(y): s = P (m - y). Noise that neighbors share has
+    little in the finest details, where the score is then largest. If so, the network
+    also sees these in units of the noise, and says what else there is, s = P (m - y) +
+    r: else it would take long to learn of what is a hundredth of the image.
 
     Parameters that are not given follow from how the noise grows with the light, and,
     of filters, from how neighbors share it, both measured during the training. The
@@ -216,11 +217,13 @@ class Score(Method):
             (B, C, H, W), in units of 1 / noisy.
         """
         unit = self.unit.clamp(min=_TINY)
-        rough = (_rough(noisy) / unit).clamp(-_MOST_ROUGH, _MOST_ROUGH)
+        is_fine = float(self._is_shared())
+        rough = (_rough(noisy) / unit).clamp(-_MOST_ROUGH, _MOST_ROUGH) * is_fine
         numbers = self.network(torch.cat([noisy, rough], dim=1), halo).float()
         mean, sure, rest = numbers.split(self.channels, dim=1)
         precision = sure.clamp(-_MOST_PRECISION, _MOST_PRECISION).exp()
-        known: Tensor = (precision * (mean - _crop(noisy, halo)) / unit + rest) / unit
+        away = precision * (mean - _crop(noisy, halo)) / unit
+        known: Tensor = (away + is_fine * rest) / unit
         return known
 
     def denoise(

@@ -34,6 +34,7 @@ class ScoreConfig(MethodConfig):
             "weight_decay": 1e-8,
             "augment": False,
             "pairs": False,
+            "smoothing_start": 1.5,
             "smoothing_end": 0.05,
             "steps": 5000,
         },
@@ -43,13 +44,16 @@ class ScoreConfig(MethodConfig):
     width: int = Field(8, ge=1, description="channels of the network's downward path")
     depth: int = Field(3, ge=1, le=7, description="poolings by 2 in the network")
     smoothing_start: float = Field(
-        1.5,
+        1.0,
         gt=0,
         description="noise that is added in training, at its start, in standard "
-        "deviations of the image's own noise; a third of it where neighbors share that",
+        "deviations of the image's own noise",
     )
     smoothing_end: float = Field(
-        0.9, gt=0, description="the same at its end; the result corrects for it"
+        0.9,
+        gt=0,
+        description="the same at its end, which the result is corrected for; a third "
+        "of it where neighbors share their noise",
     )
     pairs: bool = Field(
         True,
@@ -125,9 +129,9 @@ class ScoreConfig(MethodConfig):
         shared : bool
             Whether neighbors share the noise, of which little is then in fine details.
         """
-        ratio = self.smoothing_end / self.smoothing_start
-        part = _SHARED_PART if shared else 1.0
-        return float(part * self.smoothing_start * ratio ** min(1.0, progress))
+        end = self.smoothing_end * (_SHARED_PART if shared else 1.0)
+        ratio = end / self.smoothing_start
+        return float(self.smoothing_start * ratio ** min(1.0, progress))
 
     @property
     def kind(self) -> Kind:
