@@ -162,12 +162,13 @@ class CompareLayers(QObject):
         compared = list(self._compared())
         for layer in self._viewer.layers:
             is_compared = any(layer == one for one in compared)
-            if is_compared:
-                layer.visible = True
-            elif layer.visible:
-                layer.visible = False
+            if layer.visible and not is_compared:
                 self._hidden.append(weakref.ref(layer))
-            layer.name_overlay.visible = is_compared
+            # napari arranges all anew for what is set, changed or not.
+            if layer.visible != is_compared:
+                layer.visible = is_compared
+            if layer.name_overlay.visible != is_compared:
+                layer.name_overlay.visible = is_compared
         self._want_frame()
 
     def _restore(self) -> None:
