@@ -84,7 +84,7 @@ def _cases(options: argparse.Namespace, seed: int) -> Iterator[Case]:
             yield Case(title, Volume((noisy,), bright.axes, title), bright.clean)
         for photons in options.photons:
             made = phantom(kind, photons=photons, **size)
-            title = f"{kind}, seed {seed}, {photons} photons"
+            title = f"{kind}, seed {seed}, {photons:g} photons"
             yield Case(title, made.volume(), made.clean)
 
 
