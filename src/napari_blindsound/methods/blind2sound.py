@@ -192,7 +192,6 @@ class Blind2Sound(Revisible):
         target = split_phases(plane, config.cell)[phases]
         visible = self.visible_at(noisy, phases).float()
         share = self.shares(target, weight, phases)
-        self._note_shift(target - visible[:, :, :count], share)
         for group in torch.arange(len(phases)).split(GROUP):
             masked = self.masked(noisy, phases[group])
             blind = self.blind_at(masked, phases[group]).float()
@@ -215,6 +214,8 @@ class Blind2Sound(Revisible):
                 loss = sensing_loss(plane, blind_read, visible_read, gain, lam)
                 terms["sensing"] = config.sensing * len(group) / len(phases) * loss
             yield terms
+        # Not reached where the step was stopped, which is then taken again.
+        self._note_shift(target - visible[:, :, :count], share)
 
     def curve(self, terms: Mapping[str, float], progress: float) -> float:
         """Variance that the likelihood stands for: positive, and lower is better.
