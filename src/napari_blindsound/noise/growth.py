@@ -174,16 +174,18 @@ def dark_level(kind: Kind, growth: Growth) -> float | None:
 
     None where it cannot be told: other noise goes on in the dark.
     """
-    if kind.is_mixed or kind.first not in ("gamma", "poisson", "rayleigh"):
+    if kind.first not in ("gamma", "poisson", "rayleigh") or len(growth.light) < 3:
         return None
-    if len(growth.light) < 3:
-        return None
-    y = growth.variance if kind.first == "poisson" else np.sqrt(growth.variance)
-    one = np.ones_like(y)
-    slope, above, below = _fit([growth.light, one, -one], y, growth.pixels)
-    if slope <= _TINY:
-        return None
-    return float(min((below - above) / slope, growth.light[0]))
+    light, variance, one = growth.light, growth.variance, np.ones(len(growth.light))
+    if kind.is_mixed:
+        if kind.first == "poisson":
+            return None
+        # Variance is c (x - dark)^2 + sigma^2, of which the middle term is told apart.
+        slope, twice, _ = _fit([light**2, -light, one], variance, growth.pixels)
+        return None if slope <= _TINY else float(min(twice / slope / 2, light[0]))
+    y = variance if kind.first == "poisson" else np.sqrt(variance)
+    slope, above, below = _fit([light, one, -one], y, growth.pixels)
+    return None if slope <= _TINY else float(min((below - above) / slope, light[0]))
 
 
 def passed(edge: float, corner: float) -> float:
