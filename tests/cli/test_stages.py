@@ -10,7 +10,7 @@ SMALL = (
 )  # fmt: skip
 
 
-def test_the_bar_tells_the_stage_and_the_model_is_the_students(cli, recording, tmp_path):
+def test_the_bar_tells_the_stage_and_the_student_is_kept(cli, recording, tmp_path):
     path = tmp_path / "m.blindsound"
     said = cli("train", recording, "-o", path, *SMALL)
     assert said.code == 0, said.err
