@@ -163,4 +163,6 @@ def _word(value: object) -> str:
         return "yes" if value else "no"
     if value is None:
         return "left to the images"
+    if value == "":
+        return "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
