@@ -149,7 +149,7 @@ viewer.close()
 print(json.dumps(out))
 """
     menu, one, rgb, labels, two, docks, layer = run(code)
-    assert menu == [DOCK, "Batch denoise (Blindsound)"]
+    assert menu == [DOCK, "Batch denoise (Blindsound)", "Compare methods (Blindsound)"]
     assert one == [DOCK]
     assert rgb == labels == two == []
     assert docks == [DOCK]
