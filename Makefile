@@ -24,7 +24,7 @@ demo: $(INSTALLED)
 
 # Tests of the docks that ask nothing of the binding to Qt: once is enough.
 ONCE := session lazy_layer manifest worker commands ending stages found third_party \
-  preferences context
+  preferences context layers uncertainty compare preview_layer
 
 # The networks of the tests are so small that a second thread only costs time.
 test: export OMP_NUM_THREADS ?= 1

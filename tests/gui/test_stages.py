@@ -27,7 +27,7 @@ def test_the_bar_says_which_stage_runs(session, qtbot):
     qtbot.addWidget(bar)
     said = []
     session.events.progressed.connect(lambda _: said.append(bar.status.text()))
-    plan = Plan(method="dbsn", settings=SMALL, unit="steps", amount=900, ending="auto")
+    plan = Plan(method="dbsn", settings=SMALL, unit="steps", amount=300, ending="auto")
     session.set_plan(plan)
     session.choose(Data(open_volume(phantom("2d", size=64).noisy, axes="YX"), "YX"))
     session.start()
@@ -35,5 +35,5 @@ def test_the_bar_says_which_stage_runs(session, qtbot):
     stages = [text for text in said if text.startswith("stage ")]
     assert any("stage 3 of 3: distillation · cpu · " in text for text in stages)
     assert "stages" in session.finished.words
-    assert session.finished.step == 900
+    assert session.finished.step == 300
     assert bool(session.denoiser.methods[0].distilled)
