@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qtpy.QtWidgets import (
     QApplication,
     QFrame,
@@ -13,6 +15,10 @@ from qtpy.QtWidgets import (
     QSizePolicy,
     QVBoxLayout,
 )
+
+if TYPE_CHECKING:
+    from napari_blindsound.gui.batch_session import BatchSession
+    from napari_blindsound.gui.compare_session import CompareSession
 
 _WHOLE = 1000  # positions of the progress bar
 _SHOWN = 2000  # letters of a command line that names a thousand files
@@ -80,3 +86,55 @@ class Bar(QFrame):
         if clipboard is not None:
             clipboard.setText(self._command)
             self.say("copied the command line")
+
+
+class RunBar(Bar):
+    """The bar of a dock whose work is started and stopped as a whole.
+
+    Parameters
+    ----------
+    session : BatchSession or CompareSession
+    start_words, stop_words : str
+        What the buttons do.
+    """
+
+    def __init__(
+        self,
+        session: BatchSession | CompareSession,
+        start_words: str,
+        stop_words: str,
+    ) -> None:
+        super().__init__()
+        self._run = session
+        self.start = QPushButton("Start")
+        self.start.setToolTip(start_words)
+        self.stop.setToolTip(stop_words)
+        self.start.clicked.connect(session.start)
+        self.stop.clicked.connect(self._on_stop)
+        self.buttons.addWidget(self.start)
+        self.buttons.addWidget(self.stop)
+        session.events.said.connect(self._on_said)
+        session.events.failed.connect(self._on_failed)
+
+    def idle(self) -> str:
+        """What to say before anything runs; for subclasses."""
+        return ""
+
+    def refresh(self) -> None:
+        """Enable what can be done, and show the command line."""
+        self.start.setEnabled(self._run.can_start)
+        self.stop.setEnabled(self._run.is_running)
+        self.show_command(self._run.command_line())
+
+    def _on_said(self, text: str) -> None:
+        self.say(text or self.idle())
+        self.show_progress(self._run.fraction)
+
+    def _on_failed(self, failure: object) -> None:
+        if failure is not None:
+            self.say("see the message above")
+
+    def _on_stop(self) -> None:
+        self.stop.setEnabled(False)
+        self.say("stopping…")
+        self._run.stop()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QPushButton
-
-from napari_blindsound.gui.bar import Bar
+from napari_blindsound.gui.bar import RunBar
 
 if TYPE_CHECKING:
     from napari_blindsound.gui.batch_session import BatchSession
@@ -17,7 +15,7 @@ _NO_FOLDER = "choose a folder for the results"
 _NO_MODEL = "choose the model file"
 
 
-class BatchBar(Bar):
+class BatchBar(RunBar):
     """Device, progress and time left; Start and Stop; the command line.
 
     Parameters
@@ -26,57 +24,32 @@ class BatchBar(Bar):
     """
 
     def __init__(self, session: BatchSession) -> None:
-        super().__init__()
+        super().__init__(
+            session,
+            "Denoise all that is not done yet, one file after the other (Ctrl+Return)",
+            "End within a second; Start goes on from there",
+        )
         self.session = session
-        self._build()
-        session.events.said.connect(self._on_said)
-        session.events.failed.connect(self._on_failed)
         self._was_running = False
         self.refresh()
 
     def refresh(self) -> None:
         """Enable what can be done, and show the command line."""
-        session = self.session
-        self.start.setEnabled(session.can_start)
-        self.stop.setEnabled(session.is_running)
-        self.show_command(session.command_line())
-        if session.is_running:
+        super().refresh()
+        if self.session.is_running:
             self._was_running = True
         elif self._was_running:
             # How it ended stays to be read until something is changed.
             self._was_running = False
         else:
-            self.say(self._idle())
+            self.say(self.idle())
         self.show_progress(self.session.fraction)
 
-    def _build(self) -> None:
-        self.start = QPushButton("Start")
-        self.start.setToolTip(
-            "Denoise all that is not done yet, one file after the other (Ctrl+Return)"
-        )
-        self.stop.setToolTip("End within a second; Start goes on from there")
-        self.start.clicked.connect(self.session.start)
-        self.stop.clicked.connect(self._on_stop)
-        self.buttons.addWidget(self.start)
-        self.buttons.addWidget(self.stop)
-
-    def _idle(self) -> str:
+    def idle(self) -> str:
+        """What is missing, or that all is ready."""
         session = self.session
         if not session.rows:
             return _EMPTY
         if not session.choice.output:
             return _NO_FOLDER
         return _READY if session.choice.is_complete else _NO_MODEL
-
-    def _on_said(self, text: str) -> None:
-        self.say(text or self._idle())
-        self.show_progress(self.session.fraction)
-
-    def _on_failed(self, failure: object) -> None:
-        if failure is not None:
-            self.say("see the message above")
-
-    def _on_stop(self) -> None:
-        self.stop.setEnabled(False)
-        self.say("stopping…")
-        self.session.stop()

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QRect, Qt, Signal
-from qtpy.QtGui import QColor, QPalette
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QHeaderView,
-    QStyledItemDelegate,
-    QTableView,
-)
+from qtpy.QtCore import QModelIndex, Qt, Signal
 
-from napari_blindsound.gui.themed import Colors
+from napari_blindsound.gui.row_table import (
+    DISPLAY,
+    FRACTION,
+    TIP,
+    Bars,
+    RowModel,
+    RowTable,
+)
 from napari_blindsound.wording import duration
 
 if TYPE_CHECKING:
     from qtpy.QtCore import QObject
-    from qtpy.QtGui import QKeyEvent, QPainter
+    from qtpy.QtGui import QKeyEvent
     from qtpy.QtWidgets import QStyleOptionViewItem
 
     from napari_blindsound.gui.batch_session import BatchSession, Row
 
-_DISPLAY = Qt.ItemDataRole.DisplayRole
-_TIP = Qt.ItemDataRole.ToolTipRole
-_FRACTION = Qt.ItemDataRole.UserRole
-_NO_INDEX = QModelIndex()
 _FILE, _STATE = range(2)
 _COLUMNS = {
     "file": ("What is denoised; (12 frames) are the files of one stack", 118),
@@ -47,11 +43,10 @@ _COLUMNS = {
     "message": ("Why a file failed and what to do, or what there is to know", 160),
 }
 _PSNR, _SSIM = list(_COLUMNS).index("PSNR"), list(_COLUMNS).index("SSIM")
-_SHARE = 90  # of 255: the bar shows through what is written on it
 
 
-class BatchModel(QAbstractTableModel):
-    """The session's rows for a view; tells the view of a changed row, and of no other.
+class BatchModel(RowModel):
+    """The images of a batch, and the last that is known of each.
 
     Parameters
     ----------
@@ -60,55 +55,24 @@ class BatchModel(QAbstractTableModel):
     """
 
     def __init__(self, session: BatchSession, parent: QObject | None = None) -> None:
-        super().__init__(parent)
+        heads = [(name, words) for name, (words, _) in _COLUMNS.items()]
+        super().__init__(session, heads, parent)
         self.session = session
-        session.events.rows_reset.connect(self._on_reset)
-        session.events.row_changed.connect(self._on_changed)
 
-    def rowCount(self, parent: QModelIndex = _NO_INDEX) -> int:
-        """Number of images."""
-        return 0 if parent.isValid() else len(self.session.rows)
-
-    def columnCount(self, parent: QModelIndex = _NO_INDEX) -> int:
-        """Number of columns."""
-        return 0 if parent.isValid() else len(_COLUMNS)
-
-    def headerData(
-        self,
-        section: int,
-        orientation: Qt.Orientation,
-        role: int = _DISPLAY,
-    ) -> str | None:
-        """Names of the columns."""
-        if orientation is not Qt.Orientation.Horizontal:
-            return None
-        name = list(_COLUMNS)[section]
-        if role == _DISPLAY:
-            return name
-        return _COLUMNS[name][0] if role == _TIP else None
-
-    def data(self, index: QModelIndex, role: int = _DISPLAY) -> Any:  # noqa: ANN401 - Qt's
+    def data(self, index: QModelIndex, role: int = DISPLAY) -> Any:  # noqa: ANN401 - Qt's
         """What a cell shows."""
         row = self.session.rows[index.row()]
         column = index.column()
-        if role == _DISPLAY:
+        if role == DISPLAY:
             return _texts(row)[column]
-        if role == _TIP:
+        if role == TIP:
             return _tip(row, column)
-        if role == _FRACTION and column == _STATE:
+        if role == FRACTION and column == _STATE:
             return row.event.fraction if not row.event.is_final else None
         return None
 
-    def _on_reset(self) -> None:
-        self.beginResetModel()
-        self.endResetModel()
 
-    def _on_changed(self, number: int) -> None:
-        last = len(_COLUMNS) - 1
-        self.dataChanged.emit(self.index(number, 0), self.index(number, last))
-
-
-class BatchTable(QTableView):
+class BatchTable(RowTable):
     """Shows the rows; the result of one opens on a double click or Return.
 
     Parameters
@@ -127,29 +91,18 @@ class BatchTable(QTableView):
     removed = Signal()
 
     def __init__(self, session: BatchSession) -> None:
-        super().__init__()
-        # Named, so that neither binding frees it: the view does not own its model.
-        self._rows = BatchModel(session, self)
-        self._bars = _StateBars(self)
-        self.setModel(self._rows)
-        self.setItemDelegate(self._bars)
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        self.setTextElideMode(Qt.TextElideMode.ElideRight)
-        self.setWordWrap(False)
-        self.setShowGrid(False)
-        self.setTabKeyNavigation(False)
+        self._rows = BatchModel(session)
+        widths = [width for _, width in _COLUMNS.values()]
+        super().__init__(self._rows, _StateBars(), widths, (_PSNR, _SSIM))
         self.setMinimumHeight(110)
         self.setToolTip(
             "Double click, or Return, opens the result of a file that is done"
         )
         self.setAccessibleName("files of the batch")
-        self._lay_out()
         self.doubleClicked.connect(lambda index: self.opened.emit(index.row()))
-        session.events.rows_reset.connect(self._show_truths)
+        session.events.rows_reset.connect(self.show_truths)
         session.events.row_changed.connect(self._on_row)
-        self._show_truths()
+        self.show_truths()
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Return opens a result, Delete takes rows out."""
@@ -168,59 +121,25 @@ class BatchTable(QTableView):
 
     def _on_row(self, number: int) -> None:
         if self._rows.session.rows[number].event.truth is not None:
-            self._show_truths()
+            self.show_truths()
 
-    def _show_truths(self) -> None:
-        """Columns of what is compared with ground truth, only where there is some."""
-        is_known = any(row.event.truth for row in self._rows.session.rows)
-        for column in (_PSNR, _SSIM):
-            self.setColumnHidden(column, not is_known)
-
-    def _lay_out(self) -> None:
-        side, top = self.verticalHeader(), self.horizontalHeader()
-        assert side is not None
-        assert top is not None
-        side.hide()
-        # All rows alike: a thousand need not be measured.
-        side.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        side.setDefaultSectionSize(self.fontMetrics().height() + 6)
-        top.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft)
-        top.setHighlightSections(False)
-        top.setMinimumSectionSize(24)
-        top.setStretchLastSection(True)
-        for column, (_, width) in enumerate(_COLUMNS.values()):
-            self.setColumnWidth(column, width)
+    def knows_truth(self) -> bool:
+        """Whether there is ground truth beside an image."""
+        return any(row.event.truth for row in self._rows.session.rows)
 
 
-class _StateBars(QStyledItemDelegate):
-    """Paints how far a row is as a bar behind its state; failed ones in red."""
-
-    def paint(
-        self,
-        painter: QPainter | None,
-        option: QStyleOptionViewItem,
-        index: QModelIndex,
-    ) -> None:
-        fraction = index.data(_FRACTION)
-        if fraction and painter is not None:
-            area: QRect = option.rect.adjusted(1, 2, -1, -2)
-            color = QColor(option.palette.color(QPalette.ColorRole.Highlight))
-            color.setAlpha(_SHARE)
-            area.setWidth(round(area.width() * min(1.0, fraction)))
-            painter.fillRect(area, color)
-        super().paint(painter, option, index)
+class _StateBars(Bars):
+    """Failed rows in red; of long paths the end."""
 
     def initStyleOption(
         self, option: QStyleOptionViewItem | None, index: QModelIndex
     ) -> None:
         super().initStyleOption(option, index)
-        if option is None:
-            return
-        if index.column() == _FILE:
+        if option is not None and index.column() == _FILE:
             option.textElideMode = Qt.TextElideMode.ElideLeft
-        if index.column() == _STATE and index.data() == "failed":
-            red = QColor(Colors.of(option.palette).alarm)
-            option.palette.setColor(QPalette.ColorRole.Text, red)
+
+    def is_alarming(self, index: QModelIndex) -> bool:
+        return index.column() == _STATE and bool(index.data() == "failed")
 
 
 def _texts(row: Row) -> tuple[str, ...]:
