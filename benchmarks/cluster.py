@@ -37,7 +37,7 @@ from napari_blindsound.recipe import Recipe, Training
 from napari_blindsound.training.threads import fixed
 from napari_blindsound.training.trainer import TrainConfig
 
-SHARD = WriteConfig(chunk=256, shard=256)
+SHARD = WriteConfig(chunk=256, shard=512)
 
 
 def main() -> None:
