@@ -65,7 +65,8 @@ def test_lazy_with_a_model_that_was_saved(trained, tmp_path):
 
 
 def test_neighbor2neighbor(tmp_path):
-    told = example("neighbor2neighbor.py", "--steps", 200, "--size", 96, folder=tmp_path)
+    length = ("--steps", 200, "--size", 96)
+    told = example("neighbor2neighbor.py", *length, folder=tmp_path)
     noisy, denoised = (float(line.split()[1]) for line in told.splitlines())
     assert denoised > noisy + 3
     assert list(tmp_path.iterdir()) == []

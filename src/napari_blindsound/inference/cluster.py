@@ -254,14 +254,17 @@ def _local(workers: int) -> Iterator[Any]:
     local_cluster = import_module("distributed").LocalCluster
     # Memory is bounded by the size of tiles and shards; dask's own limit, a share of
     # what this computer has, would kill workers that do well.
-    with dask.config.set(_CALM), local_cluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        memory_limit=0,
-        dashboard_address=":0",
-        silence_logs=logging.CRITICAL,
-    ) as cluster:
+    with (
+        dask.config.set(_CALM),
+        local_cluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=0,
+            dashboard_address=":0",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+    ):
         yield cluster
 
 
