@@ -1,0 +1,234 @@
+"""Trains the networks that a training on an image starts from.
+
+    python benchmarks/pretrain.py --width 8 --steps 30000
+    python benchmarks/pretrain.py --width 16 --steps 30000
+
+They see nothing but scenes that are drawn at random (`scenes.py`), as cameras of all
+kinds would record them, and learn to tell the clean scene: of the noisy image, and of
+the noisy image with blind pixels, as the methods show it to them. The same seed gives
+the same scenes and the same order; interrupted, the same command goes on where it was.
+The result goes to ``src/napari_blindsound/networks/family``, with its facts inside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from napari_blindsound.methods.masking import mask_phases, mask_regions
+from napari_blindsound.networks.unet import UNet
+from safetensors.torch import save_file
+from scenes import draw_scene
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FAMILY = Path(__file__).parents[1] / "src/napari_blindsound/networks/family"
+DEPTH, CELL, SIDE = 3, 4, 192
+PATCH, BATCH = 96, 8
+PEAK_RATE, AVERAGING, WARMING = 2e-3, 0.9995, 0.02
+REGIONS = 0.15  # of the steps, with more than a pixel hidden
+
+
+def main() -> None:
+    """Train one network, or go on with it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--width", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=30_000)
+    parser.add_argument("--scenes", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=FAMILY)
+    parser.add_argument("--work", type=Path, default=Path("pretraining"))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    options.work.mkdir(exist_ok=True, parents=True)
+    scenes = pool(options.work, options.scenes, options.seed)
+    Course(options, scenes).run()
+
+
+def pool(folder: Path, count: int, seed: int) -> Tensor:
+    """Scenes (count, 1, SIDE, SIDE), drawn once."""
+    path = folder / f"scenes_{count}_{seed}.npy"
+    if not path.exists():
+        drawn = [
+            draw_scene(np.random.default_rng([seed, number]), SIDE)
+            for number in range(count)
+        ]
+        np.save(path, np.stack(drawn).astype(np.float16))
+    return torch.from_numpy(np.load(path).astype(np.float32))[:, None]
+
+
+class Course:
+    """One training from begin to end."""
+
+    def __init__(self, options: argparse.Namespace, scenes: Tensor) -> None:
+        self.options, self.scenes = options, scenes
+        torch.manual_seed(options.seed)
+        self.network = UNet(1, 1, width=options.width, depth=DEPTH)
+        self.averaged = UNet(1, 1, width=options.width, depth=DEPTH)
+        self.averaged.load_state_dict(self.network.state_dict())
+        self.adam = torch.optim.Adam(self.network.parameters(), PEAK_RATE, fused=True)
+        self.random = torch.Generator().manual_seed(options.seed)
+        self.step = 0
+        self.kept = options.work / f"width{options.width}_{options.seed}.pt"
+        if self.kept.exists():
+            self.restore()
+
+    def run(self) -> None:
+        """Train, keep now and then, and write the result."""
+        began, errors = time.monotonic(), []
+        while self.step < self.options.steps:
+            errors.append(self.advance())
+            if self.step % 250 == 0:
+                self.keep()
+                print(
+                    f"step {self.step:6d}  {time.monotonic() - began:6.0f} s  error "
+                    f"{np.mean(errors):.4f} of the noise",
+                    flush=True,
+                )
+                errors = []
+                self.write()
+        self.write()
+
+    def advance(self) -> float:
+        """One step; the error, in parts of the noise's."""
+        done = self.step / self.options.steps
+        rate = min(1.0, done / WARMING) * (1 + np.cos(np.pi * done)) / 2
+        for group in self.adam.param_groups:
+            group["lr"] = PEAK_RATE * max(rate, 1e-3)
+        noisy, clean, share = self.draw()
+        shown, share = self.hide(noisy, share)
+        self.adam.zero_grad()
+        error = (share * (self.network(shown) - clean) ** 2).mean()
+        error.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.adam.step()
+        self.step += 1
+        keep = min(AVERAGING, self.step / (self.step + 10))
+        for mean, now in zip(
+            self.averaged.parameters(), self.network.parameters(), strict=True
+        ):
+            mean.data.lerp_(now.data, 1 - keep)
+        return float(error.detach())
+
+    def hide(self, noisy: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Blind pixels in every second crop, which count so much more."""
+        half = len(noisy) // 2
+        cell, region = CELL, (1, 1)
+        if torch.rand(1, generator=self.random) < REGIONS:
+            number = torch.randint(3, (1,), generator=self.random)
+            cell, region = 8, ((1, 5), (5, 1), (5, 5))[number]
+        phase = torch.randint(cell**2, (1,), generator=self.random)
+        if region == (1, 1):
+            masked = mask_phases(noisy[:half], phase, cell, "reflect")
+        else:
+            masked = mask_regions(noisy[:half], phase, cell, region, self.random)
+        row, column = divmod(int(phase), cell)
+        share = share.expand_as(noisy).clone()
+        share[:half, :, row::cell, column::cell] *= cell**2 / 2
+        return torch.cat([masked, noisy[half:]]), share
+
+    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Noisy and clean crops, normalized, and the inverse of the noise's variance."""
+        which = torch.randint(len(self.scenes), (BATCH,), generator=self.random)
+        clean = torch.stack([self.crop(self.scenes[number]) for number in which])
+        noisy, clean = self.record(clean)
+        noise = (noisy - clean).square().mean((1, 2, 3), keepdim=True)
+        flat = noisy.flatten(1)
+        low = torch.quantile(flat, 0.005, dim=1)
+        high = torch.quantile(flat, 0.999, dim=1)
+        span = torch.maximum(high - low, 5 * noise.flatten().sqrt())
+        # A crop is not the whole image, whose darkest and brightest it need not hold.
+        span = span * torch.exp(0.5 * torch.rand(BATCH, generator=self.random) - 0.1)
+        low = low - 0.05 * span * torch.rand(BATCH, generator=self.random)
+        low, span = low.view(-1, 1, 1, 1), span.view(-1, 1, 1, 1)
+        share = span**2 / (noise + 1e-4 * span**2)
+        return (noisy - low) / span, (clean - low) / span, share
+
+    def crop(self, scene: Tensor) -> Tensor:
+        """A crop at random, turned at random."""
+        row, column, turn, flip = torch.randint(
+            0, SIDE - PATCH + 1, (4,), generator=self.random
+        ).tolist()
+        crop = scene[:, row : row + PATCH, column : column + PATCH].rot90(turn, (1, 2))
+        return crop.flip(1) if flip % 2 else crop
+
+    def record(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """What cameras make of light, in photons at most, and its mean.
+
+        Photon counts from 1 to 400, read noise of up to several photons, one crop in
+        five with noise that neighbors share, one in twenty saturated.
+        """
+        draw = torch.rand(7, BATCH, 1, 1, 1, generator=self.random)
+        photons = 10 ** (2.6 * draw[0])
+        light = clean * photons
+        read = photons.sqrt() * 10 ** (draw[1] * 2 - 1.7)
+        noise = torch.poisson(light, generator=self.random) - light
+        noise += read * torch.randn(light.shape, generator=self.random)
+        blurred = self.blur(noise, 0.25 + 0.75 * float(draw[2, 0]))
+        noise = torch.where(draw[3] < 0.2, blurred, noise)
+        limit = torch.where(draw[4] < 0.05, photons * (0.4 + 0.6 * draw[5]), 1e9)
+        return torch.minimum(light + noise, limit), torch.minimum(light, limit)
+
+    def blur(self, noise: Tensor, width: float) -> Tensor:
+        """Noise that neighbors share: of rows, of columns, or of both."""
+        taps = torch.exp(-0.5 * (torch.arange(-2.0, 3.0) / width) ** 2)
+        taps = taps / taps.sum()
+        kind = torch.randint(3, (1,), generator=self.random)
+        if kind != 1:
+            noise = F.conv2d(noise, taps.view(1, 1, 1, 5), padding=(0, 2))
+        if kind != 2:  # noqa: PLR2004 - the third of three kinds
+            noise = F.conv2d(noise, taps.view(1, 1, 5, 1), padding=(2, 0))
+        return noise
+
+    def keep(self) -> None:
+        """Save all that the rest depends on."""
+        state = {
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "adam": self.adam.state_dict(),
+            "random": self.random.get_state(),
+            "step": self.step,
+        }
+        part = self.kept.with_suffix(".part")
+        torch.save(state, part)
+        part.replace(self.kept)
+
+    def restore(self) -> None:
+        """Go on where it was left."""
+        state = torch.load(self.kept)
+        self.network.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.adam.load_state_dict(state["adam"])
+        self.random.set_state(state["random"])
+        self.step = state["step"]
+
+    def write(self) -> None:
+        """Write the averaged weights with their facts."""
+        self.options.out.mkdir(exist_ok=True, parents=True)
+        options = self.options
+        facts = {
+            "width": options.width,
+            "depth": DEPTH,
+            "inputs": 1,
+            "outputs": 1,
+            "steps": self.step,
+            "scenes": options.scenes,
+            "seed": options.seed,
+            "made by": "benchmarks/pretrain.py",
+        }
+        save_file(
+            {n: w.half().contiguous() for n, w in self.averaged.state_dict().items()},
+            options.out / f"width{options.width}.safetensors",
+            {name: str(fact) for name, fact in facts.items()},
+        )
+
+
+if __name__ == "__main__":
+    main()
