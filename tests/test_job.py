@@ -64,7 +64,7 @@ RECIPES = st.builds(
     train=trains(
         steps=maybe(SIZE),
         seconds=maybe(st.floats(1e-3, 1e9)),
-        ending=st.sampled_from(["last", "best", "auto"]),
+        ending=maybe(st.sampled_from(["last", "best", "auto"])),
         seed=st.integers(0, 99),
     ),
 )
@@ -247,11 +247,13 @@ def test_what_was_done_is_told_so_that_it_can_be_repeated():
     assert job.settled(converged) == job
     training.close()
 
-    free = job.changed(recipe=Recipe(settings=small))
+    free = job.changed(recipe=Recipe(settings={**small, "steps": 30}))
     settled = free.settled(training.denoiser())
     assert settled.recipe.train.threads == torch.get_num_threads()
     by_clock = job.changed(recipe=Recipe(train=TrainConfig(seconds=1)))
     assert by_clock.settled(training.denoiser()) is by_clock
+    a_minute = job.changed(recipe=Recipe(settings=small))
+    assert a_minute.settled(training.denoiser()) is a_minute
     applied = Job(model_in="m.blindsound").settled(training.denoiser())
     assert applied.recipe.stop_after is None
 

@@ -78,7 +78,7 @@ def train(
     channels: Literal["each", "joint"] = "each",
     steps: int | None = None,
     seconds: float | None = None,
-    ending: Ending = "last",
+    ending: Ending | None = None,
     seed: int = 0,
     device: str = "auto",
     axes: str | None = None,
@@ -96,10 +96,13 @@ def train(
     channels : {"each", "joint"}
         One network a channel, or one on all channels jointly.
     steps, seconds
-        Length of the training; by default the method's number of steps.
-    ending : {"last", "best", "auto"}
+        Length of the training; by default that of the preset: ``fast`` a minute, or
+        until it stops improving; ``best`` until it stops improving.
+    ending : {"last", "best", "auto"}, optional
         With which weights to end: those of the last step; the best of all; or, with
-        ``auto``, the best ones as soon as more steps bring nothing.
+        ``auto``, the best ones as soon as more steps bring nothing. By default the
+        preset's; ``last`` with steps or seconds, except in ``best``. Given alone, the
+        preset's number of steps counts.
     seed : int
         The same seed gives the same model on the same machine (with `steps`).
     device : str

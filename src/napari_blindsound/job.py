@@ -334,7 +334,7 @@ class Job(BaseModel):
             What the training made, or what was applied.
         """
         train, done = self.recipe.train, denoiser.provenance
-        if train.seconds is not None:
+        if not self.model_in and self.recipe.settled().train.seconds is not None:
             return self
         threads = train.threads or torch.get_num_threads()
         is_part = not self.model_in and done["ended"] not in ("done", "converged")
@@ -442,7 +442,7 @@ class Job(BaseModel):
         words += option("preset", recipe.preset if recipe.preset != first else None)
         words += option("channels", "joint" if recipe.channels == "joint" else None)
         words += option("steps", train.steps) + option("seconds", train.seconds)
-        words += option("ending", train.ending if train.ending != "last" else None)
+        words += option("ending", train.ending)
         words += option("seed", train.seed or None)
         if recipe.stop_after is not None:
             words += option("stop-after", ",".join(map(str, recipe.stop_after)))

@@ -9,7 +9,7 @@ import time
 from copy import deepcopy
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -85,6 +85,31 @@ class Recipe(BaseModel):
         """
         return registry.find(self.method).Config.preset(self.preset, self.settings)
 
+    def settled(self) -> Self:
+        """The recipe with the length and the ending that it leaves to its preset.
+
+        What is given always counts. Where neither steps, seconds nor an ending are, the
+        training is that of the preset. An ending alone comes after the preset's number
+        of steps; a length alone is used up with the last weights, unless the preset is
+        open-ended.
+
+        Raises
+        ------
+        ValueError
+            If there is no such method.
+        """
+        train = self.train
+        length = registry.find(self.method).Config.length(self.preset)
+        if train.ending is not None:
+            return self
+        given = train.steps, train.seconds, self.settings.get("steps")
+        changes: dict[str, Any] = {"seconds": length.seconds, "ending": length.ending}
+        if given != (None, None, None):
+            is_open = length.seconds is None
+            changes = {"ending": length.ending if is_open else "last"}
+        changed = train.model_copy(update=changes)
+        return self.model_copy(update={"train": changed})
+
 
 class Training:
     """A training that can be watched, stopped, saved and continued.
@@ -110,7 +135,7 @@ class Training:
         self, images: Sequence[Volume], recipe: Recipe, *, may_fall_back: bool = False
     ) -> None:
         started = time.perf_counter()
-        self.images, self.recipe = tuple(images), recipe
+        self.images, self.recipe = tuple(images), recipe.settled()
         self.preprocessing = Preprocessing.fit(self.images, seed=recipe.train.seed)
         # One configuration for all networks, as a model has one.
         self.choice: Choice | None = None

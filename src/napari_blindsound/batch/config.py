@@ -144,7 +144,7 @@ class BatchConfig(BaseModel):
     def training_key(self) -> str:
         """Name of how models are trained: where, and how fast, makes no difference."""
         return digest(
-            self.recipe.model_dump(
+            self.recipe.settled().model_dump(
                 mode="json", exclude={"train": {"device", "threads"}}
             )
         )

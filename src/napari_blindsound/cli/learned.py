@@ -65,8 +65,9 @@ class Learned:
 
     @property
     def is_usable(self) -> bool:
-        """Whether every network has been trained at all."""
-        return all(self.denoiser.provenance["steps"])
+        """Whether every network has been trained at all, or was to be used as it is."""
+        origin = self.denoiser.provenance
+        return origin["ended"] == "done" or all(origin["steps"])
 
     def save(self, path: Path) -> Path | None:
         """Write the model, if it is worth it."""

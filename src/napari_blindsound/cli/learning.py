@@ -164,7 +164,7 @@ def run_job(
     volumes = job.volumes()
     parts = job.training_volumes(volumes)
     where = places.result_places(volumes, job, resume=resume)
-    if resume and job.recipe.train.seconds is not None:
+    if resume and job.recipe.settled().train.seconds is not None:
         places.check_nothing_begun(where)
     model = Path(job.model_out) if job.model_out else None
     if model:

@@ -79,7 +79,8 @@ def _rows(method: type[Method]) -> list[str]:
         words = [
             f"--{name.replace('_', '-')} {value}" for name, value in changes.items()
         ]
-        rows[f"preset {preset}"] = "  ".join(words) or "the defaults"
+        length = method.Config.length_in_words(preset)
+        rows[f"preset {preset}"] = f"{length}; {'  '.join(words) or 'the defaults'}"
     return table(rows)
 
 
@@ -133,4 +134,5 @@ def _data(method: type[Method]) -> dict[str, Any]:
         "stages": _stages(method),
         "adjustable": list(config.adjustable),
         "presets": {name: config.preset(name).model_dump() for name in config.presets},
+        "lengths": {name: config.length_in_words(name) for name in config.presets},
     }

@@ -114,14 +114,15 @@ class TrainingOptions:
     channels
         Several channels: one network for each, or one for all jointly.
     steps
-        Steps of training. Without this and --seconds, as many as the preset has.
+        Steps of training. Without this, --seconds and --ending, the preset says.
     seconds
         Seconds to train, for all channels together. The first of steps and seconds to
         be over ends the training.
     ending
         When to end, and with which weights: last, after all steps or seconds, with the
         last ones; best, likewise, with the best ones; auto, as soon as more steps bring
-        nothing, with the best ones. These are judged by pixels that teach nothing.
+        nothing, with the best ones. These are judged by pixels that teach nothing. By
+        default last with --steps or --seconds, except in the preset best.
     stop_after
         Step at which each network ends early, such as 120,118: repeats a training of
         --steps that was stopped there.
@@ -150,7 +151,7 @@ class TrainingOptions:
     channels: Literal["each", "joint"] = "each"
     steps: int | None = None
     seconds: float | None = None
-    ending: Literal["last", "best", "auto"] = "last"
+    ending: Literal["last", "best", "auto"] | None = None
     stop_after: CountsOption = None
     one_thread_after: CountsOption = None
     seed: int = 0

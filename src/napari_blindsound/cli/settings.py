@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
     from napari_blindsound.methods.base import Method, MethodConfig
 
-_STEPS = "Steps of training. Without this and --seconds, those of the preset"
+_STEPS = (
+    "Steps of training. Without this, --seconds and --ending, a preset says how long: "
+    "{lengths}. With --ending alone, its number of steps counts"
+)
 _BOUNDS: dict[type, str] = {Ge: "at least", Gt: "above", Le: "at most", Lt: "below"}
 
 
@@ -101,7 +104,9 @@ def options_of(method: type[Method]) -> type[TailoredOptions]:
         (name, Annotated[Literal[words] | None, Parameter(group=MODEL_GROUP)], None)
         for name, words in {"estimate": estimates(method)}.items()
     ]
-    steps = Parameter(help=f"{_STEPS}: {_by_preset(config, 'steps')}.")
+    lengths = "; ".join(f"{p} {config.length_in_words(p)}" for p in config.presets)
+    told = f"{_STEPS.format(lengths=lengths)}: {_by_preset(config, 'steps')}."
+    steps = Parameter(help=told)
     setting = [
         (name, Annotated[kind | None, Parameter(help=text, group=group)], None)
         for name, kind, text in _settings(config)

@@ -202,7 +202,7 @@ def watched(
                     beside.do(clock.preview, data, training.denoiser())
                 yield from beside.done()
         denoiser = training.result()
-        if judge and event.step:
+        if judge and (event.step or training.reason == "done"):
             yield judge.quality(denoiser, event.step)
         yield Trained(denoiser)
     finally:

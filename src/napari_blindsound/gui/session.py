@@ -427,7 +427,8 @@ class Session:
 
     def _learned(self, denoiser: Denoiser) -> None:
         training = self.training
-        if not all(denoiser.provenance["steps"]):
+        origin = denoiser.provenance
+        if origin["ended"] != "done" and not all(origin["steps"]):
             self.recipe, self._learned_from = self._earlier
             self._untrained()
             self.events.said.emit("stopped before anything was learned")

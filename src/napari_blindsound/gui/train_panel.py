@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Literal, cast
@@ -102,7 +103,9 @@ class TrainPanel(Panel):
     def _build_choice(self) -> None:
         self.method, self.preset = Combo(), Combo()
         self.method.setToolTip("Denoising method")
-        self.preset.setToolTip("Named settings of the method")
+        self.preset.setToolTip(
+            "Named settings of the method, with a length of training"
+        )
         self.amount, self.unit = QDoubleSpinBox(), Combo()
         self.amount.setRange(1, 1e7)
         self.amount.setDecimals(0)
@@ -178,6 +181,8 @@ class TrainPanel(Panel):
             self.preset.clear()
             for name in method.Config.presets if method else ():
                 self.preset.addItem(name, name)
+                at, words = self.preset.count() - 1, method.Config.length_in_words(name)
+                self.preset.setItemData(at, words, Qt.ItemDataRole.ToolTipRole)
         self._fill_form()
 
     def _fill_form(self) -> None:
@@ -206,19 +211,17 @@ class TrainPanel(Panel):
 
     def _on_method(self) -> None:
         self._fill_presets()
-        plan = replace(
-            self.session.plan,
-            method=str(self.method.currentData()),
-            preset=self._preset_name,
-            settings={},
-        )
-        self.session.set_plan(plan)
+        self._follow_preset()
 
     def _on_preset(self) -> None:
         self._fill_form()
-        self.session.set_plan(
-            replace(self.session.plan, preset=self._preset_name, settings={})
-        )
+        self._follow_preset()
+
+    def _follow_preset(self) -> None:
+        """A preset says how long, too; the length can then be changed."""
+        method, plan = self._method, self.session.plan
+        if method is not None:
+            self.session.set_plan(plan.as_preset(method, self._preset_name))
 
     def _on_settings(self) -> None:
         method = self._method
@@ -256,14 +259,16 @@ class TrainPanel(Panel):
         )
 
     def _show_plan(self) -> None:
-        """Follow a plan that was set from elsewhere, such as a remedy's button."""
+        """Follow a plan that was set from elsewhere, such as by a preset."""
         plan = self.session.plan
-        with (
-            QSignalBlocker(self.device),
-            QSignalBlocker(self.seed),
-            QSignalBlocker(self.until),
-        ):
+        controls = self.device, self.seed, self.until, self.unit, self.amount
+        with ExitStack() as blocked:
+            for control in controls:
+                blocked.enter_context(QSignalBlocker(control))
             self.until.setChecked(plan.ending == "auto")
+            self.unit.setCurrentIndex(self.unit.findData(plan.unit))
+            self.amount.setValue(plan.amount)
+            self.amount.setVisible(plan.unit != "preset")
             if self.session.devices and self.device.count() == 1:
                 self.device.addItems(self.session.devices)
             if self.device.findText(plan.device) < 0:

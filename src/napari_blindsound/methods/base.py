@@ -49,6 +49,31 @@ class Stage:
     end: float
 
 
+@dataclass(frozen=True)
+class Length:
+    """How long a preset trains where nobody says, and with which weights it ends.
+
+    Parameters
+    ----------
+    seconds : float or None
+        For all networks together; without them, the preset's number of steps counts.
+    ending : {"last", "best", "auto"}
+        As of a training; with ``auto`` the steps or seconds are only the most.
+    """
+
+    seconds: float | None = None
+    ending: Literal["last", "best", "auto"] = "last"
+
+    def words(self, steps: int) -> str:
+        """Say it to a user, with the preset's number of steps."""
+        if not (steps or self.seconds):
+            return "no training"
+        length = f"{self.seconds:g} s" if self.seconds else f"{steps} steps"
+        if self.ending == "auto":
+            return f"until it stops improving, at most {length}"
+        return f"{length}, best weights" if self.ending == "best" else length
+
+
 class MethodConfig(BaseModel):
     """Settings every method has; a method adds its own in a subclass.
 
@@ -60,6 +85,11 @@ class MethodConfig(BaseModel):
 
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     """Named changes to the defaults; the first name is the default preset."""
+    lengths: ClassVar[Mapping[str, Length]] = {
+        "fast": Length(60.0, "auto"),
+        "best": Length(ending="auto"),
+    }
+    """How long presets train; one that is not here does its number of steps."""
     adjustable: ClassVar[tuple[str, ...]] = ()
     """Settings that a trained model may change: the weights depend on none of them."""
 
@@ -94,7 +124,10 @@ class MethodConfig(BaseModel):
         description="flip and turn the crops; switch off where noise has a direction",
     )
     steps: int = Field(
-        4000, ge=1, description="steps of training where no number or time is given"
+        4000,
+        ge=0,
+        description="steps of training where no number or time is given; none leaves "
+        "a warm start as it is",
     )
 
     @classmethod
@@ -110,6 +143,16 @@ class MethodConfig(BaseModel):
             msg = f"no preset {name!r}; there are {', '.join(cls.presets)}"
             raise ValueError(msg)
         return cls.model_validate({**cls.presets[name], **(changes or {})})
+
+    @classmethod
+    def length(cls, preset: str) -> Length:
+        """How long a preset trains where nobody says."""
+        return cls.lengths.get(preset, Length())
+
+    @classmethod
+    def length_in_words(cls, preset: str) -> str:
+        """The same for a user."""
+        return cls.length(preset).words(cls.preset(preset).steps)
 
     def adjusted(self, changes: Mapping[str, object]) -> Self:
         """Settings of a trained model, with other values in some that may change.

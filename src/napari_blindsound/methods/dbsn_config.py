@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from napari_blindsound.methods.base import MethodConfig
+from napari_blindsound.methods.base import Length, MethodConfig
 from napari_blindsound.networks.blind_spot import Kernel
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class DBSNConfig(MethodConfig):
 
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "fast": {},
+        "best": {"steps": 20_000},
         "paper": {
             "width": 96,
             "blocks": 7,
@@ -42,6 +43,8 @@ class DBSNConfig(MethodConfig):
             "steps": 100_000,
         },
     }
+    # Each stage needs its share of a length that is known.
+    lengths: ClassVar[Mapping[str, Length]] = {"fast": Length(240.0)}
 
     batch: int = Field(1, ge=1, description="training crops in one step")
     width: int = Field(16, ge=1, description="channels of the blind-spot network")

@@ -43,6 +43,7 @@ class Noise2InfoConfig(MethodConfig):
 
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "fast": {},
+        "best": {"steps": 60_000},
         "paper": {
             "width": 48,
             "depth": 5,

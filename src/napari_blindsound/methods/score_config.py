@@ -23,6 +23,7 @@ class ScoreConfig(MethodConfig):
 
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "fast": {},
+        "best": {"steps": 60_000},
         "paper": {
             "width": 48,
             "depth": 5,

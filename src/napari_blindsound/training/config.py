@@ -13,16 +13,20 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int | None = Field(
-        None, ge=1, description="steps of training; by default the method's"
+        None,
+        ge=0,
+        description="steps of training; without steps, seconds and ending, the preset "
+        "says how long; 0 leaves a warm start as it is",
     )
     seconds: float | None = Field(
         None, gt=0, description="time to train; the first of steps and seconds ends it"
     )
-    ending: Ending = Field(
-        "last",
+    ending: Ending | None = Field(
+        None,
         description="when to end, with which weights: last, after all steps or seconds "
         "with the last ones; best, likewise with the best ones; auto, with the best "
-        "ones as soon as more steps bring nothing",
+        "ones as soon as more steps bring nothing; by default last where steps or "
+        "seconds are given, except in the preset best",
     )
     seed: int = Field(0, ge=0, description="seed of every random choice")
     device: str = Field("auto", description="auto, cpu, cuda (or cuda:1), mps")

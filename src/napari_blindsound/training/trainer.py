@@ -136,6 +136,8 @@ class Trainer:
     @property
     def fraction(self) -> float:
         """Part of the training done; it may be done before the budget is used."""
+        if self._steps == 0:
+            return 1.0
         end = self.stopping.open_end if self.stopping else None
         return end.done(self.step, self.used) if end else self.used
 
