@@ -66,18 +66,18 @@ def whole(operator, planes):
     return operator.core(padded, halo)[..., :height, :width]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def pyramid():
     """The class, to be made with other limits or channels."""
     return Pyramid
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def denoise_whole():
     return whole
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def noisy():
     """Counts of a Poisson camera on a ramp, with a hot pixel here and there."""
 

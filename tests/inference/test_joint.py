@@ -7,15 +7,12 @@ import json
 import os
 import platform
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.inference.killed import writer
 
 from napari_blindsound.errors import OutputError, OutputExistsError
 from napari_blindsound.images.open import open_volume
@@ -24,6 +21,8 @@ from napari_blindsound.inference.resume import resumable
 from napari_blindsound.inference.store import WriteConfig, write
 
 SMALL = WriteConfig(chunk=32, shard=64)
+SHAPE = (9, 150, 140)
+"""Of 81 shards."""
 
 
 def contents(path):
@@ -32,12 +31,12 @@ def contents(path):
     return {str(p.relative_to(path)): p.read_bytes() for p in files}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def volume(noisy):
-    return open_volume(noisy((9, 300, 290)), axes="ZYX", name="cells")
+    return open_volume(noisy(SHAPE), axes="ZYX", name="cells")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def expected(volume, pyramid, tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "out.ome.zarr"
     list(write(pyramid(), volume, path, SMALL))
@@ -69,7 +68,7 @@ def test_one_after_the_other_in_any_order(order, volume, pyramid, expected, tmp_
         if place < 3:
             assert f"part {number}/3 is done, {place / 3:.0%}"[:-3] in last.message
             assert resumable(path).done == pytest.approx(
-                place / 3 * 9 * 300 * 290, rel=0.1
+                place / 3 * np.prod(SHAPE), rel=0.1
             )
     assert contents(path) == expected
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -136,7 +135,7 @@ def test_one_command_goes_on_with_what_parts_left(volume, pyramid, expected, tmp
 def test_parts_of_another_model_or_image_are_refused(volume, pyramid, noisy, tmp_path):
     path = tmp_path / "out.ome.zarr"
     list(write(pyramid(), volume, path, SMALL, part=Part(1, 2)))
-    other = open_volume(noisy((9, 300, 290), seed=1), axes="ZYX", name="cells")
+    other = open_volume(noisy(SHAPE, seed=1), axes="ZYX", name="cells")
     for operator, image, words in (
         (pyramid(revision="x"), volume, "another model"),
         (pyramid(), other, "another image"),
@@ -201,53 +200,14 @@ def test_what_cannot_be_in_parts(volume, pyramid, tmp_path):
         write(pyramid(), volume, path, SMALL, part=Part(1, 2))
 
 
-PART = """
-    import os, signal, sys
-    from pathlib import Path
-    import numpy as np
-    sys.path.insert(0, sys.argv[1])
-    from conftest import Pyramid
-    from napari_blindsound.images.open import open_volume
-    from napari_blindsound.inference.parts import Part
-    from napari_blindsound.inference.store import WriteConfig, write
-
-    volume = open_volume(np.load(sys.argv[2]), axes="ZYX", name="cells")
-    path, limit = Path(sys.argv[3]), int(sys.argv[4])
-    count, files = 0, {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir"}
-
-    def hook(event, args):
-        global count
-        if event in files and ".partial" in str(args[0]):
-            count += 1
-            if count == limit:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(hook)
-    config = WriteConfig(chunk=32, shard=64)
-    *_, last = write(Pyramid(), volume, path, config, part=Part.parse(sys.argv[5]))
-    print(count)
-"""
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
-def test_killed_parts_are_started_again(volume, expected, noisy, tmp_path):
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_killed_parts_are_started_again(volume, expected, tmp_path):
     source, path = tmp_path / "in.npy", tmp_path / "out" / "out.ome.zarr"
     np.save(source, volume.read(tuple(slice(0, n) for n in volume.shape)))
-
-    def child(part, limit):
-        here = Path(__file__).parent
-        words = [sys.executable, "-c", textwrap.dedent(PART), here, source, path]
-        return subprocess.run(
-            [*map(str, words), str(limit), part],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-
     # Before the empty result stands, in the middle of a part, and while completing.
-    for part, limit in (("1/2", 4), ("1/2", 150), ("1/2", 0), ("2/2", 0)):
-        done = child(part, limit)
-        assert done.returncode == (-signal.SIGKILL if limit else 0), done.stderr
+    with writer() as process:
+        for part, limit in (("1/2", 4), ("1/2", 60), ("1/2", 0), ("2/2", 0)):
+            code, _, error = process.write(source, path, limit, part)
+            assert code == (-signal.SIGKILL if limit else 0), error
     assert contents(path) == expected
     assert [p.name for p in path.parent.iterdir()] == [path.name]

@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.inference.killed import writer
 
 from napari_blindsound.errors import OutputError, OutputExistsError
 from napari_blindsound.images.axes import Axes
@@ -279,68 +277,27 @@ def test_the_pace_is_that_of_this_run(tmp_path, pyramid, noisy):
             assert event.seconds_left >= 0.9 * event.seconds * rest / new
 
 
-KILLED = """
-    import os, signal, sys
-    from pathlib import Path
-    import numpy as np
-    sys.path.insert(0, sys.argv[1])
-    from conftest import Pyramid
-    from napari_blindsound.images.open import open_volume
-    from napari_blindsound.inference.store import WriteConfig, write
-
-    path, limit = Path(sys.argv[2]), int(sys.argv[3])
-    volume = open_volume(np.load(sys.argv[4]), axes="ZYX", name="cells")
-    count, files = 0, {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir"}
-
-    def hook(event, args):
-        global count
-        if event in files and ".partial" in str(args[0]):
-            count += 1
-            if count == limit:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(hook)
-    config = WriteConfig(chunk=32, shard=64, resume=True)
-    for event in write(Pyramid(), volume, path, config):
-        pass
-    print(count)
-"""
-
-
-def child(path, limit, source, *more):
-    """Write in a process that kills itself at its `limit`-th touch of a file."""
-    here = Path(__file__).parent
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), here, path, limit, source]
-    return subprocess.run(
-        [*map(str, command), *more],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
 @pytest.mark.parametrize("name", FORMATS)
 def test_killed_at_any_moment_it_goes_on(name, tmp_path, pyramid, noisy):
     source, path = tmp_path / "in.npy", tmp_path / "out" / name
     np.save(source, noisy((3, 300, 290)))
     volume = open_volume(np.load(source), axes="ZYX", name="cells")
-    whole = child(tmp_path / f"whole-{name}", 0, source)
-    assert whole.returncode == 0, whole.stderr
-    moments = int(whole.stdout)
-    expected = contents(tmp_path / f"whole-{name}")
-    # Twice in the same result, then finished here; and once at the very end.
-    rng = np.random.default_rng(0)
-    for limits in (rng.integers(1, moments, 2), [moments - 1]):
-        for limit in limits:
-            killed = child(path, limit, source)
-            assert killed.returncode in (0, -signal.SIGKILL), killed.stderr
-        if not path.exists():
-            *_, last = write(pyramid(), volume, path, SMALL)
-            assert last.path == path
-            assert [p.name for p in path.parent.iterdir()] == [name]
-        assert contents(path) == expected
-        for leftover in path.parent.glob(f"{name}.partial*"):
-            leftover.unlink()
-        path.rename(tmp_path / f"done-{len(limits)}-{name}")
+    with writer() as process:
+        code, moments, error = process.write(source, tmp_path / f"whole-{name}")
+        assert code == 0, error
+        expected = contents(tmp_path / f"whole-{name}")
+        # Twice in the same result, then finished here; and once at the very end.
+        rng = np.random.default_rng(0)
+        for limits in (rng.integers(1, moments, 2), [moments - 1]):
+            for limit in limits:
+                code, _, error = process.write(source, path, limit)
+                assert code in (0, -signal.SIGKILL), error
+            if not path.exists():
+                *_, last = write(pyramid(), volume, path, SMALL)
+                assert last.path == path
+                assert [p.name for p in path.parent.iterdir()] == [name]
+            assert contents(path) == expected
+            for leftover in path.parent.glob(f"{name}.partial*"):
+                leftover.unlink()
+            path.rename(tmp_path / f"done-{len(limits)}-{name}")
