@@ -19,7 +19,9 @@ from napari_blindsound.methods.score_config import ScoreConfig
 from napari_blindsound.networks.unet import UNet
 from napari_blindsound.noise import growth
 from napari_blindsound.noise.base import MOST_SIGMAS
+from napari_blindsound.noise.kernel import Kernel
 from napari_blindsound.noise.models import Parameters
+from napari_blindsound.noise.taken import Taken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -266,7 +268,8 @@ class Score(Method):
         # What was added in training is part of the noise whose score was learned.
         step = (added * score).clamp(-MOST_SIGMAS, MOST_SIGMAS)
         light = (plane + added * step) * scale + shift
-        found = self._noise(channel).solve(light, score / scale)
+        taken = Taken.of(added * scale, Kernel.of(0.0, 0.0))
+        found = self._noise(channel).solve(light, score / scale, taken)
         return replace(found, clean=(found.clean - shift) / scale)
 
     def numbers(self, channel: int = 0) -> dict[str, float]:

@@ -23,6 +23,8 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
+    from napari_blindsound.noise.taken import Taken
+
 RARE = 1e-6
 """Probability below which noise is not believed."""
 MOST_SIGMAS = 6.0
@@ -107,13 +109,17 @@ class Noise(BaseModel, ABC):
         """Gradient of :meth:`log_density` in the noisy image, in closed form."""
 
     @abstractmethod
-    def solve(self, noisy: Tensor, score: Tensor) -> Solved:
+    def solve(self, noisy: Tensor, score: Tensor, taken: Taken | None = None) -> Solved:
         """Clean image whose :meth:`score` is the one given.
 
         Parameters
         ----------
         noisy, score : Tensor
             Of one shape; the score in units of 1 / noisy.
+        taken : Taken, optional
+            Gaussian noise that was on top, and that `noisy` is without: it is the mean
+            of what was before, as Tweedie's formula makes it. The score is still the
+            one with it.
         """
 
 

@@ -23,6 +23,8 @@ from napari_blindsound.noise.kernel import Kernel
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
+    from napari_blindsound.noise.taken import Taken
+
 _ROUNDS = 12
 _DAMPING = 0.8
 
@@ -68,7 +70,7 @@ class Filtered(Noise):
         noise = self.kernel.invert(noisy - clean)
         return -self.kernel.invert(noise / self.first.variance(clean))
 
-    def solve(self, noisy: Tensor, score: Tensor) -> Solved:
+    def solve(self, noisy: Tensor, score: Tensor, taken: Taken | None = None) -> Solved:
         """X = y + Sigma(x) s (Algorithm 2).
 
         Where Sigma depends on x, the iteration begins with the solution for a Sigma
@@ -130,10 +132,11 @@ class Blurred(Noise):
         """Inverse of A times the score of z."""
         return self.kernel.invert(self.first.score(self.kernel.invert(noisy), clean))
 
-    def solve(self, noisy: Tensor, score: Tensor) -> Solved:
+    def solve(self, noisy: Tensor, score: Tensor, taken: Taken | None = None) -> Solved:
         """The first noise's solver, of the inverse of A times y and of A times s."""
         bounds = Bounds()
         sharp = self.kernel.invert(bounds.tame(noisy))
         known = self.kernel.apply(bounds.tame(score))
-        found = self.first.solve(sharp, known)
+        inner = None if taken is None else taken.behind(self.kernel)
+        found = self.first.solve(sharp, known, inner)
         return Solved(found.clean, found.bounded, found.iterations, found.change)

@@ -13,6 +13,8 @@ from napari_blindsound.noise.base import RARE, Bounds, Noise, Solved
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
+    from napari_blindsound.noise.taken import Taken
+
 _TINY = 1e-12
 
 
@@ -53,7 +55,7 @@ class Gamma(Noise):
         """(alpha - 1) / y - alpha / x."""
         return (self.alpha - 1) / noisy - self.alpha / clean
 
-    def solve(self, noisy: Tensor, score: Tensor) -> Solved:
+    def solve(self, noisy: Tensor, score: Tensor, taken: Taken | None = None) -> Solved:
         """X = alpha y / (alpha - 1 - y s) (Algorithm 3).
 
         What is below zero is taken as zero, and the factor as no rarer than one in a
@@ -61,7 +63,10 @@ class Gamma(Noise):
         """
         bounds = Bounds()
         light = bounds.clamp(bounds.tame(noisy), 0.0)
-        factor = (self.alpha - 1 - light * bounds.tame(score)) / self.alpha
+        looks: Tensor | float = self.alpha - 1
+        if taken is not None:
+            looks = looks * (1 + taken.variance / (light**2 + looks * taken.variance))
+        factor = (looks - light * bounds.tame(score)) / self.alpha
         low, high = self._factors()
         return Solved(light / bounds.clamp(factor, low, high), bounds.fraction)
 

@@ -13,6 +13,8 @@ from napari_blindsound.noise.base import MOST_SIGMAS, Bounds, Noise, Solved, nor
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
+    from napari_blindsound.noise.taken import Taken
+
 _TINY = 1e-12
 # Of 1 - gain * score in the closed form for a camera, which is noisy / clean.
 _LEAST_SHARE = 0.2
@@ -52,7 +54,7 @@ class Gaussian(GaussianBase):
         """sigma^2 everywhere."""
         return torch.full_like(clean, self.sigma**2)
 
-    def solve(self, noisy: Tensor, score: Tensor) -> Solved:
+    def solve(self, noisy: Tensor, score: Tensor, taken: Taken | None = None) -> Solved:
         """X = y + sigma^2 s (Algorithm 1; Tweedie's formula)."""
         bounds = Bounds()
         sigmas = self.sigma * bounds.tame(score)
@@ -76,7 +78,7 @@ class LinearDeviation(GaussianBase):
         """(a x + b)^2."""
         return self.deviation(clean) ** 2
 
-    def solve(self, noisy: Tensor, score: Tensor) -> Solved:
+    def solve(self, noisy: Tensor, score: Tensor, taken: Taken | None = None) -> Solved:
         """Fixed point of x = y + (a x + b)^2 s, in closed form.
 
         With w = a x + b it reads w = w_0 + a s w^2, of which w = 2 w_0 / (1 + sqrt(1 -
@@ -113,7 +115,7 @@ class Camera(GaussianBase):
         """Gain x + sigma^2; below zero as at zero."""
         return (self.gain * clean.clamp(min=0) + self.sigma**2).clamp(min=_TINY)
 
-    def solve(self, noisy: Tensor, score: Tensor) -> Solved:
+    def solve(self, noisy: Tensor, score: Tensor, taken: Taken | None = None) -> Solved:
         """X = (y + sigma^2 s) / (1 - gain s): the equation is linear in x."""
         bounds = Bounds()
         most = MOST_SIGMAS / self.sigma if self.sigma else math.inf

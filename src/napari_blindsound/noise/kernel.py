@@ -116,6 +116,12 @@ class Kernel(BaseModel):
         return _filtered(image, np.array(self.weights) ** 2)
 
 
+@lru_cache(maxsize=64)
+def powers(weights: Rows) -> Floats:
+    """Squared response of a filter, at the frequencies of a grid."""
+    return np.asarray(_response(np.array(weights)) ** 2)
+
+
 def _response(weights: Floats) -> Floats:
     """Real response at the frequencies of a grid."""
     radius = len(weights) // 2

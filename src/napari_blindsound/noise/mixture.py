@@ -16,7 +16,9 @@ from napari_blindsound.noise.base import (
     normal_like,
 )
 from napari_blindsound.noise.correlated import Blurred
+from napari_blindsound.noise.kernel import Kernel
 from napari_blindsound.noise.poisson import Poisson
+from napari_blindsound.noise.taken import Taken
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -35,8 +37,8 @@ class Mixture(Noise):
     is taken: Laplace's approximation, without its determinant.
 
     The solver, as the paper's, does without the integral. It takes the Gaussian noise
-    away, z = y + sigma^2 s(y), and then solves s(y) = s(z | x), which inverts the score
-    of Laplace's approximation exactly, and that of the integral to some 1 % of x.
+    away, z = y + sigma^2 s(y), and then solves s(y) = s(z | x) with one more term of
+    its series, see :mod:`napari_blindsound.noise.taken`.
     """
 
     first: Noise = Field(description="the noise that comes first")
@@ -112,14 +114,16 @@ class Mixture(Noise):
             )
         return (low + high) / 2
 
-    def solve(self, noisy: Tensor, score: Tensor) -> Solved:
+    def solve(self, noisy: Tensor, score: Tensor, taken: Taken | None = None) -> Solved:
         """The first noise's solver, of z = y + sigma^2 s (section 3.4 of the paper)."""
         bounds = Bounds()
         sigmas = bounds.clamp(
             self.sigma * bounds.tame(score), -MOST_SIGMAS, MOST_SIGMAS
         )
         between = bounds.tame(noisy) + self.sigma * sigmas
-        found = self.first.solve(between, sigmas / self.sigma)
+        alone = Taken.of(self.sigma, Kernel(weights=((1.0,),)))
+        on_top = alone if taken is None else taken.beside(self.sigma)
+        found = self.first.solve(between, sigmas / self.sigma, on_top)
         most = torch.maximum(found.bounded, bounds.fraction)
         return Solved(found.clean, most, found.iterations, found.change)
 

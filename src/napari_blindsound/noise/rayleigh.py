@@ -13,9 +13,12 @@ from napari_blindsound.noise.base import RARE, Bounds, Noise, Solved
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
+    from napari_blindsound.noise.taken import Taken
+
 MEAN, VARIANCE = math.sqrt(math.pi / 2), 2 - math.pi / 2
 """Mean, in units of the parameter, and variance, in its square."""
 _ROUNDS = 8
+_TINY = 1e-6
 _MOST_PRODUCT = 1e6  # of image and score
 
 
@@ -54,7 +57,7 @@ class Rayleigh(Noise):
         above = noisy - clean
         return 1 / above - above / (self.spread * clean) ** 2
 
-    def solve(self, noisy: Tensor, score: Tensor) -> Solved:
+    def solve(self, noisy: Tensor, score: Tensor, taken: Taken | None = None) -> Solved:
         """X = y / (1 + t), with t the brightening that has the score (Algorithm 5).
 
         The paper repeats t = (-b + sqrt(b^2 + 4 spread^2)) / 2, b = spread^2 s x, x = y
@@ -63,8 +66,10 @@ class Rayleigh(Noise):
         Newton's iteration from above it comes down to it, whatever the numbers.
         """
         bounds = Bounds()
-        light = bounds.clamp(bounds.tame(noisy), 0.0)
-        product = light * bounds.tame(score)
+        light, known = bounds.clamp(bounds.tame(noisy), 0.0), bounds.tame(score)
+        if taken is not None:
+            known = known - self._bend(light, self.solve(light, known).clean, taken)
+        product = light * known
         product = bounds.clamp(product, -_MOST_PRODUCT, _MOST_PRODUCT)
         square = self.spread**2
         slope = square * (product - 1)
@@ -81,3 +86,12 @@ class Rayleigh(Noise):
         t = bounds.clamp(t, self.spread * low, self.spread * high)
         last = (light * change).abs().max() if t.numel() else t.new_zeros(())
         return Solved(light / (1 + t), bounds.fraction, _ROUNDS, last)
+
+    def _bend(self, noisy: Tensor, clean: Tensor, taken: Taken) -> Tensor:
+        """What noise that was taken away adds to the score, l''' v / 2.
+
+        See :mod:`napari_blindsound.noise.taken`.
+        """
+        above = (noisy - clean).clamp(min=_TINY)
+        wide = (self.spread * clean).clamp(min=_TINY)
+        return 1 / (above * (1 + above**2 / taken.variance + (above / wide) ** 2))
