@@ -45,7 +45,7 @@ def test_interrupted_run_saves_the_model_beside_the_result(spawn, recording, tmp
 
 def test_interrupted_writing_is_continued(spawn, cli, model, tmp_path):
     rng = np.random.default_rng(0)
-    movie = rng.poisson(90, (60, 256, 256)).astype(np.uint16)
+    movie = rng.poisson(90, (16, 256, 256)).astype(np.uint16)
     source, out = tmp_path / "movie.tif", tmp_path / "out.ome.zarr"
     tifffile.imwrite(source, movie, metadata={"axes": "TYX"})
     words = ("denoise", source, "-m", model, "--estimate", "blended", "--threads", "1")

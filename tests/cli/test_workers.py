@@ -57,7 +57,7 @@ def test_a_part_says_how_far_the_whole_is(cli, model, tall, tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="no process groups here")
 def test_ctrl_c_in_a_terminal_stops_all_and_is_continued(spawn, cli, model, tmp_path):
-    movie = np.random.default_rng(0).poisson(90, (300, 256, 256)).astype(np.uint16)
+    movie = np.random.default_rng(0).poisson(90, (150, 256, 256)).astype(np.uint16)
     source, out = tmp_path / "movie.tif", tmp_path / "out.ome.zarr"
     tifffile.imwrite(source, movie, metadata={"axes": "TYX"})
     words = ("denoise", source, "-m", model, "-o", out, "--workers", "2")

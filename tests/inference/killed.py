@@ -49,24 +49,24 @@ def _serve():
     # Imported before any fork, and below the file's stand-in for a model.
     sys.path.insert(0, str(Path(__file__).parent))
     import conftest  # noqa: F401
-
     import napari_blindsound.inference.store  # noqa: F401
 
     for line in sys.stdin:
-        print(json.dumps(_forked(*json.loads(line))), flush=True)
+        sys.stdout.write(json.dumps(_forked(*json.loads(line))) + "\n")
+        sys.stdout.flush()
 
 
 def _forked(*job):
     receive, send = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(receive)
+        touches = 0
         try:
-            said = [_write(*job), ""]
-        except BaseException:  # noqa: BLE001: whatever it is, it is told and ends here
-            said = [0, traceback.format_exc()]
-        os.write(send, json.dumps(said).encode()[:60_000])
-        os._exit(bool(said[1]))
+            touches = _write(*job)
+        finally:
+            error = traceback.format_exc() if sys.exc_info()[0] else ""
+            os.write(send, json.dumps([touches, error[-9000:]]).encode())
+            os._exit(bool(error))
     os.close(send)
     with os.fdopen(receive) as pipe:
         said = json.loads(pipe.read() or '[0, ""]')
@@ -76,8 +76,8 @@ def _forked(*job):
 
 def _write(source, path, limit, part):
     import numpy as np
-    from conftest import Pyramid
 
+    from conftest import Pyramid
     from napari_blindsound.images.open import open_volume
     from napari_blindsound.inference.parts import Part
     from napari_blindsound.inference.store import WriteConfig, write
