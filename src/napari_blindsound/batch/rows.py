@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 from typing import TYPE_CHECKING, Literal
 
 from napari_blindsound.errors import BlindsoundError
+from napari_blindsound.wording import duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,6 +75,8 @@ class RowEvent:
         How near image and result are to the ground truth, where that lies beside.
     path : Path or None
         The complete result, or the model for all.
+    may_end : bool
+        Whether it may end sooner, so that `seconds_left` is the most that it can take.
     """
 
     row: int | None
@@ -85,11 +89,20 @@ class RowEvent:
     quality: float | None = None
     path: Path | None = None
     truth: Nearness | None = None
+    may_end: bool = False
 
     @property
     def is_final(self) -> bool:
         """Whether nothing more will happen to the row."""
         return self.state in FINAL
+
+    @property
+    def left(self) -> str:
+        """``at most 40 s left``; empty where nothing is known."""
+        if self.seconds_left is None:
+            return ""
+        most = "at most " * (self.may_end and math.isfinite(self.seconds_left))
+        return f"{most}{duration(self.seconds_left)} left"
 
 
 def noise_text(found: Sequence[Glance]) -> str:

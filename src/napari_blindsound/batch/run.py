@@ -129,7 +129,8 @@ class _Row:
         )
 
     def training(self, progress: Progress) -> RowEvent:
-        return self.event("training", progress.fraction, progress.seconds_left)
+        told = self.event("training", progress.fraction, progress.seconds_left)
+        return replace(told, may_end=progress.may_end)
 
 
 @dataclass

@@ -215,6 +215,7 @@ class _Lesson:
             time.monotonic() - self._started,
             progress.seconds_left,
             self._message,
+            may_end=progress.may_end,
         )
 
     def _place(self, rows: Mapping[int, object]) -> Place:

@@ -232,9 +232,7 @@ class _Lines:
 def _note(event: RowEvent) -> str:
     if event.is_final:
         return f"{event.state}, {duration(event.seconds)}"
-    if event.seconds_left is None:
-        return event.state
-    return f"{event.state}, {duration(event.seconds_left)} left"
+    return f"{event.state}, {event.left}" if event.left else event.state
 
 
 def _is_complete(ended: Mapping[int, RowEvent], found: Sequence[Found]) -> bool:

@@ -241,6 +241,8 @@ def _note(event: Progress, gains: Mapping[str, float]) -> str:
     gain = gains.get(event.network)
     better = f", {_in_decibels(gain)}" if _is_known(gain) else ""
     left = duration(event.seconds_left)
+    if event.may_end and math.isfinite(event.seconds_left):
+        left = f"at most {left}"
     stage = f", {event.stage}" if event.stage else ""
     return f"{left} left{stage}, step {event.step}{better}, {pace}{loss}"
 

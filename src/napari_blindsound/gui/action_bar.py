@@ -112,11 +112,9 @@ class ActionBar(Bar):
             return
         self.show_progress(event.fraction)
         device = self.session.device_name
-        recipe = self.session.recipe
-        may_end = recipe is not None and recipe.train.ending == "auto"
         left = "…"
         if math.isfinite(event.seconds_left):
-            most = "at most " if may_end else ""
+            most = "at most " if event.may_end else ""
             left = f"{most}{duration(event.seconds_left)} left"
         parts = (event.stage, device, f"{event.steps_per_second:.0f} steps/s", left)
         self.say(" · ".join(part for part in parts if part))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from napari_blindsound.batch import BatchConfig
     from napari_blindsound.recipe import Recipe
+    from napari_blindsound.training.events import Ending
 
 _KINDS = {"each": ["--each"], "folder": ["--each-folder"]}
 
@@ -40,6 +41,8 @@ class Choice:
         Length of the training; that of the preset if not given.
     seconds : float or None
         Only of a recipe from elsewhere.
+    ending : {"last", "best", "auto"} or None
+        Likewise.
     seed : int
     device : str
     threads : int or None
@@ -57,6 +60,7 @@ class Choice:
     channels: Literal["each", "joint"] = "each"
     steps: int | None = None
     seconds: float | None = None
+    ending: Ending | None = None
     seed: int = 0
     device: str = "auto"
     threads: int | None = None
@@ -65,6 +69,11 @@ class Choice:
     def is_complete(self) -> bool:
         """Whether nothing is missing that a run needs."""
         return bool(self.output) and (self.model != "file" or bool(self.model_file))
+
+    def as_preset(self, method: str, preset: str) -> Choice:
+        """Train as a preset of a method does, and as long."""
+        named = replace(self, method=method, preset=preset, settings={})
+        return replace(named, steps=None, seconds=None, ending=None)
 
     def with_recipe(self, recipe: Recipe) -> Choice:
         """Train as a recipe says; where it was stopped is a matter of its own image."""
@@ -78,6 +87,7 @@ class Choice:
             channels=recipe.channels,
             steps=train.steps,
             seconds=train.seconds,
+            ending=train.ending,
             seed=train.seed,
             device=train.device,
             threads=train.threads,
@@ -103,6 +113,7 @@ class Choice:
             train=TrainConfig(
                 steps=self.steps,
                 seconds=self.seconds,
+                ending=self.ending,
                 seed=self.seed,
                 device=self.device,
                 threads=self.threads,
@@ -129,6 +140,7 @@ class Choice:
             words += option("method", self.method) + option("preset", self.preset)
             words += option("channels", "joint" if self.channels == "joint" else None)
             words += option("steps", self.steps) + option("seconds", self.seconds)
+            words += option("ending", self.ending)
             words += option("seed", self.seed or None)
             for name, value in self.settings.items():
                 words += option(name.replace("_", "-"), value)

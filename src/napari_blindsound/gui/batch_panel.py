@@ -106,8 +106,8 @@ class BatchPanel(QWidget):
         self.steps.setKeyboardTracking(False)
         self.steps.setAccessibleName("steps of training")
         self.steps.setToolTip(
-            "Steps of a training; 0 takes the preset's number. By steps and not by "
-            "time, so that the same is learned each time"
+            "Steps of a training; 0 trains as long as the preset does. A number of "
+            "steps, and not a time, learns the same each time"
         )
         self.settings = QLabel()
         self.settings.setToolTip("Taken over from the dock for one image")
@@ -156,20 +156,20 @@ class BatchPanel(QWidget):
         method = self.session.methods.get(name)
         if method is not None and name != self.session.choice.method:
             first = next(iter(method.Config.presets))
-            self.session.choose(
-                replace(self.session.choice, method=name, preset=first, settings={})
-            )
+            self.session.choose(self.session.choice.as_preset(name, first))
 
     def _on_preset(self) -> None:
         name = str(self.preset.currentData())
         if name != self.session.choice.preset:
-            self.session.choose(
-                replace(self.session.choice, preset=name, settings={}, steps=None)
-            )
+            choice = self.session.choice
+            self.session.choose(choice.as_preset(choice.method, name))
 
     def _on_steps(self) -> None:
         steps = self.steps.value() or None
-        self.session.choose(replace(self.session.choice, steps=steps, seconds=None))
+        ending = self.session.choice.ending if steps else None
+        self.session.choose(
+            replace(self.session.choice, steps=steps, seconds=None, ending=ending)
+        )
 
     def _choose_model(self) -> None:
         path, _ = QFileDialog.getOpenFileName(
@@ -201,6 +201,11 @@ class BatchPanel(QWidget):
         parts = [f"{name} {value}" for name, value in choice.settings.items()]
         if choice.seconds:
             parts.append(f"{choice.seconds:g} s")
+        if choice.ending == "auto":
+            parts.append("until it stops improving")
+        method = self.session.methods.get(choice.method)
+        if method is not None and not (choice.steps or choice.seconds or choice.ending):
+            parts.append(method.Config.length_in_words(choice.preset))
         self.settings.setText(", ".join(parts))
 
 

@@ -289,12 +289,13 @@ class BatchSession:
     def _progress(self, event: RowEvent) -> str:
         """Where it computes, what, and for how long still."""
         if event.row is None:
-            what, left = f"{event.state}: {event.message}", event.seconds_left
+            what, left = f"{event.state}: {event.message}", event.left
         else:
-            left = self.seconds_left
+            seconds = self.seconds_left
+            left = f"{duration(seconds)} left" if seconds else ""
             ended = sum(row.event.is_final for row in self.rows)
             what = f"{ended} of {len(self.rows)} done"
-        words = [self.device, what, f"{duration(left)} left" if left else ""]
+        words = [self.device, what, left]
         return " · ".join(word for word in words if word)
 
     def _summary(self) -> str:

@@ -159,10 +159,8 @@ def _texts(row: Row) -> tuple[str, ...]:
 def _tip(row: Row, column: int) -> str:
     if column == _FILE:
         return str(row.image.path)
-    if column == _STATE and row.event.seconds_left is not None:
-        return f"{duration(row.event.seconds_left)} left"
     if column == _STATE:
-        return row.event.message
+        return row.event.left or row.event.message
     truth = row.event.truth
     if column == _PSNR and truth is not None:
         return f"{truth.psnr_noisy:.2f} dB before, {truth.planes} planes compared"

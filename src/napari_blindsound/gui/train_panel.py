@@ -179,10 +179,9 @@ class TrainPanel(Panel):
         method = self._method
         with QSignalBlocker(self.preset):
             self.preset.clear()
-            for name in method.Config.presets if method else ():
+            for at, (name, length) in enumerate(_lengths(method).items()):
                 self.preset.addItem(name, name)
-                at, words = self.preset.count() - 1, method.Config.length_in_words(name)
-                self.preset.setItemData(at, words, Qt.ItemDataRole.ToolTipRole)
+                self.preset.setItemData(at, length, Qt.ItemDataRole.ToolTipRole)
         self._fill_form()
 
     def _fill_form(self) -> None:
@@ -275,6 +274,14 @@ class TrainPanel(Panel):
                 self.device.addItem(plan.device)
             self.device.setCurrentText(plan.device)
             self.seed.setValue(plan.seed)
+
+
+def _lengths(method: type[Method] | None) -> dict[str, str]:
+    """How long each preset trains, by its name."""
+    if method is None:
+        return {}
+    config = method.Config
+    return {name: config.length_in_words(name) for name in config.presets}
 
 
 def _about(method: type[Method]) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_blindsound.images.volume import Volume
     from napari_blindsound.inference.denoiser import Denoiser
     from napari_blindsound.inference.deviation import Observed
+    from napari_blindsound.methods.base import Method
     from napari_blindsound.quality.simulation import Table
 
     Floats = NDArray[np.floating]
@@ -71,6 +72,19 @@ _LOOKS = {
     "repeats": [_Look(1.5, 0.0)],
     "residual": [_Look(math.sqrt(2 * math.pi) * blur, 0.05) for blur in BLURS],
 }
+
+
+# Pixels through a network that a calibration takes: whatever the image, and for each
+# of its pixels, of which there are half a million at most.
+_ALWAYS, _EACH, _MOST = 900_000, 5, 500_000
+
+
+def calibration_pixels(method: Method, volumes: Sequence[Volume]) -> float:
+    """Pixels through the network, one way, that :func:`calibrated` takes about."""
+    if DEVIATION not in method.outputs:
+        return 0.0
+    there = sum(math.prod(volume.shape) for volume in volumes)
+    return _ALWAYS + _EACH * min(there, _MOST)
 
 
 def calibrated(

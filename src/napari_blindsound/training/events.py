@@ -33,7 +33,7 @@ class Progress:
     seconds : float
         Time spent training, pauses not counted.
     seconds_left : float
-        Estimate from the fraction done so far.
+        Estimate from the steps done so far, with what comes after the last one.
     steps_per_second : float
         Since the last event.
     terms : dict of str to float
@@ -45,6 +45,8 @@ class Progress:
     stage : str
         The part of the training, as ``stage 2 of 3: likelihood``; empty where there is
         only one.
+    may_end : bool
+        Whether it may end sooner, so that `seconds_left` is the most that it can take.
     """
 
     step: int
@@ -56,6 +58,7 @@ class Progress:
     network: str = ""
     loss: float = 0.0
     stage: str = ""
+    may_end: bool = False
 
 
 @dataclass(frozen=True, slots=True)

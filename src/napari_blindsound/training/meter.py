@@ -60,18 +60,18 @@ class Meter:
             for name in (self._terms[0] if self._terms else ())
         }
         self._terms, self._since = [], now
-        done = trainer.done
-        left = trainer.seconds * (1 - done) / done if done else float("inf")
+        left = trainer.forecast.left()
         return Progress(
             step=trainer.step,
-            fraction=done,
+            fraction=trainer.done,
             seconds=trainer.seconds,
-            seconds_left=left,
+            seconds_left=left.seconds,
             steps_per_second=self._rate,
             terms=means,
             network=trainer.network,
             loss=trainer.method.curve(means, trainer.progress),
             stage=_in_words(trainer.method, trainer.progress),
+            may_end=left.is_most,
         )
 
 

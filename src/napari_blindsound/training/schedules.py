@@ -67,6 +67,14 @@ class OpenEnd:
         """Whether the budget ends it, were nothing else to."""
         return self.cools_from is None and fraction >= 1 - COOL
 
+    @property
+    def last_step(self) -> float:
+        """Step at which cooling ends; infinite before it has begun."""
+        if self.cools_from is None:
+            return math.inf
+        first, _ = self.cools_from
+        return first + max(1.0, first * COOL / (1 - COOL))
+
     def cooled(self, step: int, fraction: float) -> float:
         """Part of the cooling done, from 0 to 1; never later than the budget."""
         if self.cools_from is None:

@@ -12,6 +12,7 @@ from napari_blindsound.training.events import (
     Reason,
     TrainEvent,
 )
+from napari_blindsound.training.forecast import together
 
 if TYPE_CHECKING:
     import threading
@@ -67,15 +68,14 @@ def seconds(trainers: Sequence[Trainer]) -> float:
 
 def _overall(event: Progress, trainers: Sequence[Trainer]) -> Progress:
     """The event of one network as one of the whole training."""
-    fraction = sum(trainer.done for trainer in trainers) / len(trainers)
-    spent = seconds(trainers)
-    left = spent * (1 - fraction) / fraction if fraction else float("inf")
+    left = together([trainer.forecast for trainer in trainers])
     return replace(
         event,
         step=steps(trainers),
-        fraction=fraction,
-        seconds=spent,
-        seconds_left=left,
+        fraction=sum(trainer.done for trainer in trainers) / len(trainers),
+        seconds=seconds(trainers),
+        seconds_left=left.seconds,
+        may_end=left.is_most,
     )
 
 

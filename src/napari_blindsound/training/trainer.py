@@ -20,6 +20,7 @@ from napari_blindsound.training.events import (
     Reason,
     TrainEvent,
 )
+from napari_blindsound.training.forecast import Forecast
 from napari_blindsound.training.meter import Meter
 from napari_blindsound.training.schedules import SCHEDULES
 from napari_blindsound.training.stopping import Stopping
@@ -63,6 +64,8 @@ class Trainer:
     ----------
     one_thread_after : int or None
         Step from which one thread was used; None if there was none.
+    forecast : Forecast
+        Of the time that is left.
     """
 
     def __init__(
@@ -100,12 +103,13 @@ class Trainer:
             if judge is None
             else Stopping(
                 judge,
-                config.ending,
-                step_pixels=_step_pixels(method),
+                config.ending or "last",
+                step_pixels=step_pixels(method),
                 schedule=method.config.schedule,
                 stages=len(method.stages),
             )
         )
+        self.forecast = Forecast(self)
 
     @property
     def averaged(self) -> Method:
@@ -126,6 +130,17 @@ class Trainer:
         by_steps = self.step / self._steps if self._steps else 0.0
         by_time = self.seconds / self.config.seconds if self.config.seconds else 0.0
         return min(1.0, max(by_steps, by_time))
+
+    @property
+    def budget_steps(self) -> int | None:
+        """Steps of the whole training; None where only its time is known."""
+        return self._steps
+
+    @property
+    def last_step(self) -> int | None:
+        """Step at which it ends at the latest; None where nobody knows."""
+        known = [s for s in (self._steps, self._stop_after) if s is not None]
+        return min(known, default=None)
 
     @property
     def progress(self) -> float:
@@ -176,6 +191,9 @@ class Trainer:
             adapt=by_clock and self.device.type == "cpu", count=self.config.threads
         )
         slowdown = Slowdown()
+        if self.done < 1:
+            self.forecast.rehearse()
+        self.forecast.note()
         while self.done < 1 and not stop.is_set():
             started = time.perf_counter()
             with fixed(1) if self._is_alone else threads.used():
@@ -184,6 +202,7 @@ class Trainer:
                 terms = self._advance(stop)
             spent = time.perf_counter() - between
             self.seconds += time.perf_counter() - started
+            self.forecast.note()
             threads.note(spent)
             if self._may_fall_back and not self._is_alone and slowdown.note(spent):
                 self.one_thread_after = self.step
@@ -337,7 +356,7 @@ class Trainer:
         }
 
 
-def _step_pixels(method: Method) -> int:
+def step_pixels(method: Method) -> int:
     """Pixels that go through the network in one step, there and back."""
     config = method.config
     masked = getattr(config, "phases", 1)
