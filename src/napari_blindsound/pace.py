@@ -134,6 +134,10 @@ def measure_pace(
         changed = {n: v for n, v in config if v != getattr(asked, n)}
         settings = {**recipe.settings, **changed}
         recipe = recipe.model_copy(update={"settings": settings})
+    if "start" in type(config).model_fields:
+        # Random weights take as long a step, and ask for no look at the image.
+        settings = {**recipe.settings, "start": "cold"}
+        recipe = recipe.model_copy(update={"settings": settings})
     image = _noise(volumes, config, channels if joint else 1)
     counts = [recipe.train.threads or most_threads or before]
     if counts[0] > 1 and not recipe.train.threads and _on_processor(recipe):

@@ -21,7 +21,7 @@ from napari_blindsound.inference.denoiser import Denoiser
 from napari_blindsound.networks.device import pick_device
 from napari_blindsound.networks.weights import seeded
 from napari_blindsound.noise.neighbors import Choice, choose_context
-from napari_blindsound.quality.uncertainty import calibrated
+from napari_blindsound.quality.uncertainty import calibrated, calibration_pixels
 from napari_blindsound.training.checkpoint import (
     load_tensors,
     prefixed,
@@ -33,8 +33,9 @@ from napari_blindsound.training.judge import Judge
 from napari_blindsound.training.preprocessing import Preprocessing
 from napari_blindsound.training.sampling import CACHE_BYTES, PatchSampler
 from napari_blindsound.training.several import in_turns, seconds, steps
+from napari_blindsound.training.start import Start, begin
 from napari_blindsound.training.threads import fixed
-from napari_blindsound.training.trainer import TrainConfig, Trainer
+from napari_blindsound.training.trainer import TrainConfig, Trainer, step_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -128,7 +129,8 @@ class Training:
     DataError
         If the pixels cannot be trained on: constant, not finite, too few.
     RecipeError
-        If the recipe stops another number of networks than are trained.
+        If the recipe stops another number of networks than are trained, or has no steps
+        and no weights to begin with.
     """
 
     def __init__(
@@ -140,6 +142,8 @@ class Training:
         # One configuration for all networks, as a model has one.
         self.choice: Choice | None = None
         self.config = self._settled()
+        # Of each network.
+        self.starts: list[Start] = []
         self.reason: Literal["not started"] | Reason = "not started"
         self._may_fall_back = may_fall_back
         networks = self._networks()
@@ -153,7 +157,11 @@ class Training:
                 strict=True,
             )
         ]
+        self._refuse_nothing()
         self._count_preparation(time.perf_counter() - started)
+        last = self._trainers[-1]
+        pixels = calibration_pixels(last.method, self.images)
+        last.forecast.afterwards = pixels / step_pixels(last.method)
 
     def run(self, stop: threading.Event | None = None) -> Iterator[TrainEvent]:
         """Train; several networks in turns, so that all are equally far when stopped.
@@ -262,6 +270,24 @@ class Training:
         for trainer in self._trainers:
             trainer.patches.close()
 
+    def _refuse_nothing(self) -> None:
+        """Refuse no steps at all from weights that know nothing.
+
+        Raises
+        ------
+        RecipeError
+            With what to do.
+        """
+        for trainer, start in zip(self._trainers, self.starts, strict=True):
+            if trainer.budget_steps == 0 and not trainer.is_warm:
+                why = start.words or "its method begins with random weights"
+                msg = (
+                    f"a training of no steps, as of the preset instant, needs weights "
+                    f"to begin with that suit the image, but {why}; choose the preset "
+                    f"fast, or a number of steps or seconds"
+                )
+                raise RecipeError(msg)
+
     def _count_preparation(self, seconds: float) -> None:
         """Who gives it a minute gets the model after a minute, preparation included.
 
@@ -318,6 +344,7 @@ class Training:
             hold_out=train.ending != "last",
             context=config.neighbors,
         )
+        self.starts.append(begin(method, images, preprocessing, seed=train.seed))
         judge = None
         if train.ending != "last":
             judge = Judge(
@@ -369,6 +396,15 @@ class Training:
                 raise RecipeError(msg)
         return config
 
+    def _started(self) -> dict[str, Any]:
+        """First weights of the networks, and why these, where there was a choice."""
+        if not any(start.words for start in self.starts):
+            return {}
+        return {
+            "started_from": [start.member for start in self.starts],
+            "start": [start.words for start in self.starts],
+        }
+
     def _judged(self) -> dict[str, Any]:
         """What the networks found of themselves, where they were asked to."""
         judged = [(t.stopping, t.step) for t in self._trainers if t.stopping]
@@ -404,6 +440,7 @@ class Training:
             "device": str(self._trainers[0].device),
             "ended": self.reason,
             **({} if self.choice is None else {"context": self.choice.words}),
+            **self._started(),
             **self._judged(),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),

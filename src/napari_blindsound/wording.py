@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 _ENDS = (".zarr", ".tif", ".tiff", ".ome", ".png", ".npy")
 
@@ -115,3 +115,8 @@ def shell_line(words: Sequence[str]) -> str:
 
 def _is_whole(value: object) -> TypeGuard[float]:
     return isinstance(value, float) and value.is_integer() and abs(value) < 1e15
+
+
+def started(words: Iterable[str]) -> str:
+    """What several networks started from, each kind once; empty if nothing is told."""
+    return "; ".join(dict.fromkeys(said for said in words if said))

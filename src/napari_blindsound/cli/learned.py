@@ -22,7 +22,7 @@ from napari_blindsound.training.events import (
     Judged,
     Progress,
 )
-from napari_blindsound.wording import decibels, duration, found
+from napari_blindsound.wording import decibels, duration, found, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -94,6 +94,8 @@ class Learned:
             "device": origin["device"],
             "context": self.denoiser.context.name,
             "loss": self.terms,
+            "start": origin.get("start", []),
+            "started_from": origin.get("started_from", []),
             "judged": self._judged(),
             "noise": [noise.to_json() for noise in preprocessing.noise],
             "found": origin.get("found", []),
@@ -131,6 +133,11 @@ class Learned:
         is_asked = origin["recipe"]["settings"].get("convolutions") == "3d"
         return f"{words}, so that convolutions are 2d, not 3d" if is_asked else ""
 
+    def _start(self) -> str:
+        """First weights and why; empty where nobody asked for any."""
+        words = started(self.denoiser.provenance.get("start", []))
+        return words.removeprefix("the training starts ")
+
     def as_lines(self, saved: Path | None) -> list[str]:
         """A few lines for people."""
         if not self.is_usable:
@@ -147,6 +154,7 @@ class Learned:
                 for noise in self.denoiser.preprocessing.noise
             ),
             "found": found(origin),
+            "start": self._start(),
             "neighbors": self._neighbors(),
             "ended": self.words.removeprefix("ended "),
             "quality": self._quality(),

@@ -15,7 +15,7 @@ from napari_blindsound.training.events import (
     Judged,
     Progress,
 )
-from napari_blindsound.wording import decibels, found
+from napari_blindsound.wording import decibels, found, started
 
 if TYPE_CHECKING:
     from napari_blindsound.gui.session import Session
@@ -41,9 +41,9 @@ class Outcome(QWidget):
     Attributes
     ----------
     curve : LossCurve
-    quality, ended, found : QLabel
-        The gain by now, why the training ended where it had a choice, and what it found
-        of the noise.
+    quality, ended, found, start : QLabel
+        The gain by now, why the training ended where it had a choice, what it found of
+        the noise, and what it started from.
     """
 
     def __init__(self, session: Session) -> None:
@@ -51,6 +51,11 @@ class Outcome(QWidget):
         self.session = session
         self.curve = LossCurve()
         self.quality, self.ended, self.found = QLabel(), QLabel(), QLabel()
+        self.start = QLabel()
+        self.start.setToolTip(
+            "First weights of the network, and why these; start, among More settings, "
+            "chooses others"
+        )
         self.found.setToolTip(
             "Numbers of the noise that the training has found, in counts"
         )
@@ -58,7 +63,7 @@ class Outcome(QWidget):
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(self.curve)
-        for label in (self.quality, self.ended, self.found):
+        for label in (self.start, self.quality, self.ended, self.found):
             label.setWordWrap(True)
             whole.addWidget(label)
         self._gains: dict[str, float] = {}
@@ -84,6 +89,10 @@ class Outcome(QWidget):
         numbers = found(model.provenance) if model is not None else ""
         self.found.setText(f"Found: {numbers}." if numbers else "")
         self.found.setVisible(bool(numbers))
+        training = self.session.training
+        first = "" if training is None else started(s.words for s in training.starts)
+        self.start.setText(f"{first[:1].upper()}{first[1:]}." if first else "")
+        self.start.setVisible(bool(first))
 
     def summary(self) -> str:
         """The gain of what was kept, in a word; empty if it is not known."""

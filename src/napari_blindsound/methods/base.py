@@ -24,6 +24,7 @@ from napari_blindsound.networks.symmetry import ALL_TURNS
 
 if TYPE_CHECKING:
     from napari_blindsound.images.intensity import Intensity
+    from napari_blindsound.networks.family import Member
     from napari_blindsound.noise.calibration import NoiseModel
 
 DEVIATION = "deviation"
@@ -225,6 +226,23 @@ class MethodConfig(BaseModel):
         return ALL_TURNS
 
 
+class WarmConfig(MethodConfig):
+    """Settings of methods whose training can begin with weights of the family."""
+
+    start: Literal["auto", "warm", "cold"] = Field(
+        "auto",
+        description="first weights: cold, drawn at random; warm, those that synthetic "
+        "images taught a network of this width and depth; auto, these where they "
+        "predict pixels of the image clearly better than the mean of their neighbors",
+    )
+
+    def facts(self) -> dict[str, Any]:
+        """Without the start: what a trained model is does not depend on the wish."""
+        found = super().facts()
+        found.pop("start")
+        return found
+
+
 class Method(nn.Module, ABC):
     """A trainable denoiser of normalized images.
 
@@ -239,6 +257,8 @@ class Method(nn.Module, ABC):
     ----------
     random : torch.Generator
         Source of every random choice in the loss; lives on the CPU.
+    started_from : str
+        Name of the family's member that gave the first weights; empty if none did.
     """
 
     name: ClassVar[str]
@@ -261,6 +281,7 @@ class Method(nn.Module, ABC):
         self.config = config
         self.channels = channels
         self.random = torch.Generator()
+        self.started_from = ""
 
     def adjusted(self, changes: Mapping[str, object]) -> Self:
         """The same weights with other settings, see :meth:`MethodConfig.adjusted`.
@@ -283,6 +304,36 @@ class Method(nn.Module, ABC):
     def inputs(self) -> int:
         """Channels of what it is given: those of the plane, then of its neighbors."""
         return self.channels * self.context.depth
+
+    @property
+    def starter(self) -> nn.Module | None:
+        """Network of noisy image to denoised one, for weights of the family.
+
+        None, unless a method says which of its networks that is.
+        """
+        return None
+
+    @property
+    def is_delicate(self) -> bool:
+        """Whether what it learns with is good from the start, and could be lost."""
+        return bool(self.started_from)
+
+    def start_from(self, member: Member) -> None:
+        """Begin with weights that synthetic images taught.
+
+        Parameters
+        ----------
+        member : Member
+            Of the family, one that fits :attr:`starter`.
+
+        Raises
+        ------
+        ModelError
+            If it does not fit.
+        """
+        assert self.starter is not None
+        member.give(self.starter)
+        self.started_from = member.name
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -62,6 +62,7 @@ class Blind2SoundConfig(RevisibleConfig):
             "weight_decay": 1e-8,
             "augment": False,
             "context": "none",
+            "start": "cold",
             "steps": 23_700,
         },
     }
@@ -187,7 +188,7 @@ class Blind2Sound(Revisible):
     ) -> Iterator[dict[str, Tensor]]:
         """Yield ``re-visible``, and what trains the variance or the noise estimator."""
         config, count = self.config, self.channels
-        lam = config.lam(progress)
+        lam = self.lam_at(progress)
         self.lam.fill_(lam)
         phases = self.draw_phases()
         plane = self.center(noisy)

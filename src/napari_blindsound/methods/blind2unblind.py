@@ -36,6 +36,7 @@ class Blind2UnblindConfig(RevisibleConfig):
             "weight_decay": 1e-8,
             "augment": False,
             "context": "none",
+            "start": "cold",
             "scale_loss": False,
             "steps": 23_700,
         },
@@ -90,7 +91,7 @@ class Blind2Unblind(Revisible):
     ) -> Iterator[dict[str, Tensor]]:
         """Yield ``re-visible`` and ``regularization`` for a few phases at a time."""
         config = self.config
-        lam = config.lam(progress)
+        lam = self.lam_at(progress)
         self.lam.fill_(lam)
         phases = self.draw_phases()
         target = split_phases(self.center(noisy), config.cell)[phases]
@@ -112,5 +113,5 @@ class Blind2Unblind(Revisible):
         config = self.config
         if not config.eta or "regularization" not in terms:
             return sum(terms.values())
-        scale = 1 + config.lam(progress) if config.scale_loss else 1
+        scale = 1 + self.lam_at(progress) if config.scale_loss else 1
         return terms["regularization"] * scale / config.eta

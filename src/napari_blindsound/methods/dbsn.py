@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_blindsound.images.intensity import Intensity
+    from napari_blindsound.networks.family import Member
     from napari_blindsound.noise.calibration import NoiseModel
 
 log = logging.getLogger(__name__)
@@ -161,6 +162,23 @@ class DBSN(Method):
         taught = 0 if self.student is None else self.student.bytes_per_pixel
         return max(self.network.bytes_per_pixel, taught)
 
+    @property
+    def starter(self) -> UNet | None:
+        """The student, where it denoises one channel."""
+        if self.channels == 1 and isinstance(self.student, UNet):
+            return self.student
+        return None
+
+    @property
+    def is_delicate(self) -> bool:
+        """Never: the teacher learns first, from nothing."""
+        return False
+
+    def start_from(self, member: Member) -> None:
+        """Begin with a student that synthetic images taught, before it is taught."""
+        super().start_from(member)
+        self.distilled.fill_(value=True)
+
     def parts(self) -> Sequence[tuple[torch.nn.Module, float]]:
         """Teacher, its sense of the noise and student are clipped apart."""
         found = [self.network, self.spread, self.level, self.student]
@@ -217,7 +235,9 @@ class DBSN(Method):
     ) -> Iterator[dict[str, Tensor]]:
         """Yield ``mean``, ``likelihood``, or ``noisy pairs`` and ``clean pairs``."""
         number, within = self.stage_at(progress)
-        self.distilled.fill_(number == 2 and within >= _TRUSTED)
+        # A student that began well is good until its teacher's mean has been learned.
+        begins = bool(self.started_from) and number == 0
+        self.distilled.fill_(begins or (number == 2 and within >= _TRUSTED))
         if number == 2:
             yield self._distillation(noisy, weight)
             return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from napari_blindsound.methods.base import Length, MethodConfig
+from napari_blindsound.methods.base import Length, WarmConfig
 from napari_blindsound.networks.blind_spot import Kernel
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _LEAST_SUBSAMPLED = 48
 _MOST_APART = 4
 
 
-class DBSNConfig(MethodConfig):
+class DBSNConfig(WarmConfig):
     """Settings of D-BSN; the defaults are the preset ``fast``."""
 
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
@@ -34,6 +34,7 @@ class DBSNConfig(MethodConfig):
             "end_to_end": True,
             "student": "mwcnn",
             "student_width": 160,
+            "start": "cold",
             "patch": 96,
             "batch": 8,
             "learning_rate": 3e-4,

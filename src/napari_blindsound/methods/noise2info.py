@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from pydantic import Field
 
-from napari_blindsound.methods.base import Method, MethodConfig
+from napari_blindsound.methods.base import Method, WarmConfig
 from napari_blindsound.methods.masking import draw_mask, neighbor_mean
 from napari_blindsound.networks.unet import UNet
 
@@ -38,7 +38,7 @@ _FEWEST_CROPS = 32
 _STANDARD_ERRORS = 2.0
 
 
-class Noise2InfoConfig(MethodConfig):
+class Noise2InfoConfig(WarmConfig):
     """Settings of Noise2Info; the defaults are the preset ``fast``."""
 
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
@@ -53,6 +53,7 @@ class Noise2InfoConfig(MethodConfig):
             "schedule": "halving",
             "clip": 0.0,
             "averaging": 0.0,
+            "start": "cold",
             "steps": 50_000,
         },
     }
@@ -174,6 +175,11 @@ class Noise2Info(Method):
     def bytes_per_pixel(self) -> int:
         """The network's."""
         return self.network.bytes_per_pixel
+
+    @property
+    def starter(self) -> UNet | None:
+        """The network, where it denoises one channel."""
+        return self.network if self.channels == 1 else None
 
     def calibrate(self, noise: Sequence[NoiseModel], intensity: Intensity) -> None:
         """Keep the scale, to tell the noise in counts; the noise is found anew."""

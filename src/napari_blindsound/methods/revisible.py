@@ -35,6 +35,8 @@ from napari_blindsound.networks.unet3d import UNet3d
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from napari_blindsound.networks.family import Member
+
 __all__ = ["GROUP", "Revisible", "RevisibleConfig"]
 
 # Masked copies that go through the network at once. The loss is a sum over phases, so
@@ -90,6 +92,20 @@ class Revisible(Method):
     def bytes_per_pixel(self) -> int:
         """The network's."""
         return self.network.bytes_per_pixel
+
+    @property
+    def starter(self) -> UNet | None:
+        """The network, where it denoises one channel."""
+        return self.network if self.channels == 1 else None
+
+    def start_from(self, member: Member) -> None:
+        """Begin with weights that synthetic images taught, trusting what they see."""
+        super().start_from(member)
+        self.lam.fill_(self.lam_at(0.0))
+
+    def lam_at(self, progress: float) -> float:
+        """Weight of the visible branch after a fraction `progress` of the training."""
+        return self.config.lam(progress, warm=bool(self.started_from))
 
     @property
     def trained_blend(self) -> float:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from pydantic import Field, model_validator
 
 from napari_blindsound.images.context import NO_CONTEXT, Context
-from napari_blindsound.methods.base import MethodConfig
+from napari_blindsound.methods.base import WarmConfig
 from napari_blindsound.methods.masking import Padding
 from napari_blindsound.networks.symmetry import FLIPS
 
@@ -44,7 +44,7 @@ Planes = Literal["auto", "none", "Z1", "Z2", "Z3", "T1", "T2", "T3"]
 _MOST_HIDDEN = 0.5
 
 
-class RevisibleConfig(MethodConfig):
+class RevisibleConfig(WarmConfig):
     """Network, mask and the weight of the visible branch over the training."""
 
     width: int = Field(8, ge=1, description="channels of the network's downward path")
@@ -187,10 +187,15 @@ class RevisibleConfig(MethodConfig):
         found = min(covering or offered[-1:], key=lambda name: math.prod(_sides(name)))
         return self.model_validate({**self.model_dump(), "region": found})
 
-    def lam(self, progress: float) -> float:
-        """Weight of the visible branch after a fraction `progress` of the training."""
+    def lam(self, progress: float, *, warm: bool = False) -> float:
+        """Weight of the visible branch after a fraction `progress` of the training.
+
+        A network that denoises from the start may be trusted with what it sees: half of
+        the last weight, or more.
+        """
         rise = max(0.0, progress - self.lam_hold) / (1 - self.lam_hold)
-        return self.lam_start + rise * (self.lam_end - self.lam_start)
+        start = max(self.lam_start, self.lam_end / 2) if warm else self.lam_start
+        return start + rise * (self.lam_end - start)
 
 
 def _sides(region: str) -> tuple[int, int]:

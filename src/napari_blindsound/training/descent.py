@@ -26,6 +26,10 @@ BAD_STEPS = 10
 """Non-finite steps in a row before the last good weights come back."""
 
 
+_TRUST = 100
+"""Steps that a good start counts for in the average."""
+
+
 class Descent:
     """Moves the weights of a method down its gradients.
 
@@ -112,8 +116,9 @@ class Descent:
 
     @torch.no_grad()
     def _average(self) -> None:
-        # The average forgets its random start: early on it follows more closely.
-        early = (1 + self._steps) / (10 + self._steps)
+        # The average forgets a random start: early on it follows more closely.
+        first = _TRUST if self._method.is_delicate and not self.stage else 1
+        early = (first + self._steps) / (first + 9 + self._steps)
         decay = min(self._method.config.averaging, early)
         torch._foreach_lerp_(
             list(self.averaged.parameters()),

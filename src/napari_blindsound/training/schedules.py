@@ -15,6 +15,7 @@ HOLD = {"one-cycle": (0.4, 0.85), "halving": (0.19, 0.19)}
 towards until it has settled: the learning rate falls with the root of the steps."""
 WARM_STEPS, WARM_FRACTION = 300, 0.25
 """Steps to get there, or part of the budget, whichever is shorter."""
+_LEAST_CARE, _MANY_STEPS = 1 / 3, 12_000
 COOL = 0.25
 """Part of all its steps that such a training cools down for."""
 
@@ -29,6 +30,20 @@ def one_cycle(progress: float) -> float:
 def halving(progress: float) -> float:
     """Half after 20, 40, 60 and 80 % of the training, as the papers have it."""
     return float(0.5 ** min(4, int(progress * 5 + 1e-9)))
+
+
+def care(steps: float) -> float:
+    """Part of the highest learning rate for weights that are good from the start.
+
+    A third where there are few steps, which could not win back what they lose; all of
+    it where there are many.
+
+    Parameters
+    ----------
+    steps : float
+        Of the whole training, as far as that is known.
+    """
+    return min(1.0, max(_LEAST_CARE, math.sqrt(steps / _MANY_STEPS)))
 
 
 def _half_cosine(start: float, stop: float, at: float) -> float:

@@ -54,6 +54,8 @@ class Stopping:
         Of the training. Where there are several, each needs its share of the length,
         and the weights of an earlier one estimate something else: such a training is
         judged, but neither ended early nor led back.
+    warm : bool
+        Whether the first weights denoise already: they are judged before any step.
 
     Attributes
     ----------
@@ -69,10 +71,11 @@ class Stopping:
         step_pixels: int,
         schedule: str = "one-cycle",
         stages: int = 1,
+        warm: bool = False,
     ) -> None:
         self._judge, self.ending = judge, ending
         self._spacing = math.ceil(judge.cost / (SHARE * max(1, step_pixels)))
-        self._has_stages = stages > 1
+        self._has_stages, self._is_warm = stages > 1, warm
         is_open = ending == "auto" and not self._has_stages
         self.open_end = OpenEnd(HOLD[schedule]) if is_open else None
         self.judgements: list[Judgement] = []
@@ -92,9 +95,11 @@ class Stopping:
 
     def is_due(self, step: int) -> bool:
         """Whether the weights after `step` steps are to be judged."""
-        if not self.judgements:
+        if self._is_warm and not self.judgements:
+            return True
+        last = self.judgements[-1].step if self.judgements else 0
+        if not last:
             return step >= max(FIRST_STEP, self._spacing)
-        last = self.judgements[-1].step
         return step >= max(last + self._spacing, math.ceil(last * GROWTH))
 
     def look(

@@ -22,7 +22,7 @@ from napari_blindsound.training.events import (
 )
 from napari_blindsound.training.forecast import Forecast
 from napari_blindsound.training.meter import Meter
-from napari_blindsound.training.schedules import SCHEDULES
+from napari_blindsound.training.schedules import SCHEDULES, care
 from napari_blindsound.training.stopping import Stopping
 from napari_blindsound.training.threads import Slowdown, Threads, fixed
 
@@ -107,6 +107,7 @@ class Trainer:
                 step_pixels=step_pixels(method),
                 schedule=method.config.schedule,
                 stages=len(method.stages),
+                warm=self.is_warm,
             )
         )
         self.forecast = Forecast(self)
@@ -165,6 +166,21 @@ class Trainer:
         return min(1.0, max(self.fraction, part))
 
     @property
+    def is_warm(self) -> bool:
+        """Whether it started from weights that denoise already."""
+        return bool(self.method.started_from)
+
+    @property
+    def _care(self) -> float:
+        """Part of the learning rate, where there is something that would be lost."""
+        if not self.method.is_delicate:
+            return 1.0
+        steps = self.step / self.used if self.used else self._steps or 0
+        if self.stopping and self.stopping.open_end:
+            steps = self.step
+        return care(steps)
+
+    @property
     def _is_alone(self) -> bool:
         after = self.one_thread_after
         return after is not None and self.step >= after
@@ -194,6 +210,9 @@ class Trainer:
         if self.done < 1:
             self.forecast.rehearse()
         self.forecast.note()
+        if self.is_warm and not self.step:
+            # What it starts from is worth a look.
+            yield meter.read()
         while self.done < 1 and not stop.is_set():
             started = time.perf_counter()
             with fixed(1) if self._is_alone else threads.used():
@@ -276,7 +295,9 @@ class Trainer:
         progress = self.progress
         stage, within = self.method.stage_at(progress)
         self.descent.enter(stage)
-        self.descent.prepare(SCHEDULES[self.method.config.schedule](within))
+        self.descent.prepare(
+            SCHEDULES[self.method.config.schedule](within) * self._care
+        )
         noisy, weight = self._draw()
         random = self.method.random.get_state()
         total: dict[str, Tensor] = {}
@@ -345,8 +366,10 @@ class Trainer:
     def _identity(self) -> dict[str, Any]:
         # Without judgements, checkpoints are those from before there were any.
         ending = {"ending": self.config.ending} if self.stopping else {}
+        start = {"started_from": self.method.started_from} if self.is_warm else {}
         return {
             **ending,
+            **start,
             "method": self.method.name,
             "config": self.method.config.facts(),
             "channels": self.method.channels,

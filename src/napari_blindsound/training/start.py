@@ -1,0 +1,241 @@
+"""What a training starts from: random weights, or those that synthetic images taught.
+
+A network that never saw such an image may know it nevertheless, or not at all: where
+the range is another, noise is shared by neighbors, or structures are too strange. It is
+asked to predict pixels that it cannot see, in a few crops that are the same each time.
+If it does not clearly beat the mean of the pixels around them, it is left alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from napari_blindsound.methods.masking import (
+    mask_phases,
+    mask_regions,
+    split_phases,
+)
+from napari_blindsound.networks.family import family
+from napari_blindsound.training.places import places
+from napari_blindsound.training.windows import fitting_patch, read_window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.resources.abc import Traversable
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_blindsound.images.volume import Volume
+    from napari_blindsound.methods.base import Method
+    from napari_blindsound.networks.family import Member
+    from napari_blindsound.training.preprocessing import Preprocessing
+
+    Doubles = NDArray[np.float64]
+
+_WINDOWS, _SIDE = 6, 128  # px
+_PHASES = 2  # of blind pixels, a window
+_BLOCK = 4  # blind pixels a side of what counts as one, as neighbors' errors are alike
+_SURE = 3.0  # standard errors
+_FEWEST_BLOCKS = 8
+_CELLS = (4, 8, 16, 32)
+_ROOM = 2.0  # times the pixels that are hidden, so that their frames are seen
+_AT_RANDOM = "the training starts from random weights"
+
+
+@dataclass(frozen=True)
+class Start:
+    """First weights of a network, and why these.
+
+    Parameters
+    ----------
+    words : str
+        In a sentence without a full stop; empty where nobody asked for others.
+    member : str
+        The member of the family that they are of; empty for random weights.
+    """
+
+    words: str
+    member: str = ""
+
+
+def begin(
+    method: Method,
+    images: Sequence[Volume],
+    preprocessing: Preprocessing,
+    *,
+    seed: int = 0,
+    folder: Traversable | None = None,
+) -> Start:
+    """Give a method the first weights that its settings ask for, where they fit.
+
+    Parameters
+    ----------
+    method : Method
+        New, with random weights, on the CPU.
+    images : sequence of Volume
+        To be trained on.
+    preprocessing : Preprocessing
+        As in training.
+    seed : int
+        Of the choice of crops.
+    folder : Traversable, optional
+        Of the family, in place of the package's.
+
+    Returns
+    -------
+    Start
+        Random weights, too, have their reason.
+
+    Raises
+    ------
+    DataError
+        If a pixel that is read is not finite, or an image is too small.
+    """
+    wish = getattr(method.config, "start", "cold")
+    if wish == "cold":
+        return Start("")
+    members, complaints = family(folder)
+    starter = method.starter
+    fitting = [] if starter is None else [m for m in members if m.fits(starter)]
+    if not fitting:
+        return Start(
+            "; ".join([f"{_AT_RANDOM}: {_unfit(method, members)}", *complaints])
+        )
+    crops = _Crops.read(images, preprocessing, method, seed)
+    tried = [(member, crops.errors(member)) for member in fitting]
+    best, errors = min(tried, key=lambda one: float(one[1].mean()))
+    away = 100 * (float(errors.mean()) / max(float(crops.plain.mean()), 1e-12) - 1)
+    if wish == "auto" and not _is_less(errors, crops.plain):
+        return Start(
+            f"{_AT_RANDOM}: those that synthetic images taught do not surely predict "
+            f"pixels of these images better (squared error {away:+.1f} % beside that "
+            f"of the mean of the pixels around them)"
+        )
+    method.start_from(best)
+    return Start(
+        f"the training starts from weights that synthetic images taught ({best.name}): "
+        f"their squared error in predicting pixels of these images is {away:+.1f} % "
+        f"beside that of the mean of the pixels around them",
+        best.name,
+    )
+
+
+def _unfit(method: Method, members: Sequence[Member]) -> str:
+    """Why no member fits."""
+    if method.channels > 1:
+        return "there are no others for channels that are denoised jointly"
+    sizes = sorted({(member.width, member.depth) for member in members})
+    if not sizes:
+        return "this installation has no others"
+    there = ", ".join(f"width {width} and depth {depth}" for width, depth in sizes)
+    return f"there are others only for a plain U-Net of {there}"
+
+
+def _is_less(errors: Doubles, plain: Doubles) -> bool:
+    """Whether a mean error is surely less than another, by its spread over blocks."""
+    less = plain - errors
+    if len(less) < _FEWEST_BLOCKS:
+        return False
+    spread = float(less.std(ddof=1)) / math.sqrt(len(less))
+    return float(less.mean()) > _SURE * spread
+
+
+class _Crops:
+    """Crops with blind pixels, predicted by networks and by the mean around them.
+
+    Parameters
+    ----------
+    noisy, valid : Tensor
+        (n, 1, s, s), normalized, and 0 where a pixel does not count.
+    hidden : tuple of int
+        Rows and columns that are hidden around a blind pixel.
+    cell : int
+        Side of the cells that have one blind pixel each.
+    seed : int
+        Of the choice of blind pixels.
+    """
+
+    def __init__(
+        self,
+        noisy: Tensor,
+        valid: Tensor,
+        hidden: tuple[int, int],
+        cell: int,
+        seed: int,
+    ) -> None:
+        random = torch.Generator().manual_seed(seed)
+        phases = torch.randperm(cell**2, generator=random)[:_PHASES]
+        if hidden == (1, 1):
+            masked = means = mask_phases(noisy, phases, cell)
+        else:
+            masked = mask_regions(noisy, phases, cell, hidden, random)
+            means = mask_regions(noisy, phases, cell, hidden)
+        self._cell, self._phases = cell, phases
+        self._masked = masked.unflatten(0, (len(phases), -1))
+        self._truth, self._valid = (
+            split_phases(part, cell)[phases] for part in (noisy, valid)
+        )
+        split = means.unflatten(0, (len(phases), -1))
+        self.plain = self._in_blocks(
+            torch.stack(
+                [
+                    split_phases(copy, cell)[phase]
+                    for copy, phase in zip(split, phases, strict=True)
+                ]
+            )
+        )
+
+    @classmethod
+    def read(
+        cls,
+        images: Sequence[Volume],
+        preprocessing: Preprocessing,
+        method: Method,
+        seed: int,
+    ) -> _Crops:
+        """Crops of the images; what is hidden in them is as wide as shared noise."""
+        rows, columns = (2 * extent + 1 for extent in preprocessing.region())
+        hidden = getattr(method.config, "hidden", (rows, columns))
+        room = max(max(hidden) + 1, math.sqrt(_ROOM * math.prod(hidden)))
+        cell = next(cell for cell in _CELLS if cell >= room)
+        stride = math.lcm(method.stride, cell)
+        side = min(fitting_patch(image, _SIDE, stride) for image in images)
+        read = [
+            read_window(image, region, preprocessing)
+            for image, (region,) in places(images, side, _WINDOWS, 1, seed)
+        ]
+        noisy = torch.from_numpy(np.stack([window for window, _ in read]))
+        valid = torch.ones_like(noisy)
+        for index, (_, may_count) in enumerate(read):
+            if may_count is not None:
+                valid[index] = torch.from_numpy(may_count)
+        return cls(noisy, valid, hidden, cell, seed)
+
+    def errors(self, member: Member) -> Doubles:
+        """Squared error of a member's predictions, block by block."""
+        network, found = member.network(), []
+        with torch.inference_mode():
+            for masked, phase in zip(self._masked, self._phases.tolist(), strict=True):
+                row, column = divmod(phase, self._cell)
+                features = network.trunk(masked)
+                found.append(network.tail_at(features, row, column, self._cell))
+        return self._in_blocks(torch.stack(found))
+
+    def _in_blocks(self, predicted: Tensor) -> Doubles:
+        """Mean squared error in each block, (P, n, 1, h, w) to (blocks,)."""
+        errors = (self._valid * (predicted - self._truth) ** 2).mean(0)
+        block = min(_BLOCK, *errors.shape[-2:])
+        sums, counts = (
+            F.avg_pool2d(part, block).flatten()
+            for part in (errors, self._valid.mean(0))
+        )
+        counted = counts > 0
+        found = sums[counted] / counts[counted]
+        return np.asarray(found.numpy(), np.float64)
