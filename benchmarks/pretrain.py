@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
+from torch.nn import functional as F
+
 from napari_blindsound.methods.masking import mask_phases, mask_regions
 from napari_blindsound.networks.unet import UNet
-from safetensors.torch import save_file
 from scenes import draw_scene
-from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,7 +136,7 @@ class Course:
         return torch.cat([masked, noisy[half:]]), share
 
     def draw(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Noisy and clean crops, normalized, and the inverse of the noise's variance."""
+        """Noisy and clean crops, normalized, and one over the noise's variance."""
         which = torch.randint(len(self.scenes), (BATCH,), generator=self.random)
         clean = torch.stack([self.crop(self.scenes[number]) for number in which])
         noisy, clean = self.record(clean)
@@ -183,7 +184,7 @@ class Course:
         kind = torch.randint(3, (1,), generator=self.random)
         if kind != 1:
             noise = F.conv2d(noise, taps.view(1, 1, 1, 5), padding=(0, 2))
-        if kind != 2:  # noqa: PLR2004 - the third of three kinds
+        if kind != 2:
             noise = F.conv2d(noise, taps.view(1, 1, 5, 1), padding=(2, 0))
         return noise
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from napari_blindsound.images.phantom import phantom
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial import cKDTree
+
+from napari_blindsound.images.phantom import phantom
 
 if TYPE_CHECKING:
     from collections.abc import Callable
