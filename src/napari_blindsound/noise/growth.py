@@ -46,6 +46,8 @@ _ROUNDS = 20
 _OUTLIER = 2.0
 _LEAST_SPREAD = 0.05
 _TINY = 1e-12
+_MOST_MISFIT = 0.3  # of one level
+_WORSE = 1.15  # misfit of a zero at zero counts, in parts of the least, that is borne
 _GRID = 32
 _LEAST_CENTER = 0.3  # response of a filter, so that it has an inverse
 
@@ -172,8 +174,32 @@ def estimated(
 def dark_level(kind: Kind, growth: Growth) -> float | None:
     """Where noise that grows with the light would end, if it is all there is.
 
-    None where it cannot be told: other noise goes on in the dark.
+    At zero, unless the noise says otherwise: where no place of the image is dark, many
+    a level explains it about as well. None where it cannot be told: other noise goes on
+    in the dark.
     """
+    found = _free_dark_level(kind, growth)
+    if found is None or growth.light[0] <= 0:
+        return found
+    least, at_zero = (_misfit(kind, growth, dark) for dark in (found, 0.0))
+    return 0.0 if at_zero <= _WORSE * least else found
+
+
+def _misfit(kind: Kind, growth: Growth, dark: float) -> float:
+    """Relative error of the variance, where there is no light at a level."""
+    light = np.maximum(growth.light - dark, 0.0)
+    columns = [light if kind.first == "poisson" else light**2]
+    if kind.is_mixed:
+        columns.append(np.ones_like(light))
+    weights = _fit(columns, growth.variance, growth.pixels)
+    line = np.stack(columns, axis=1) @ np.array(weights)
+    floor = max(0.1 * float(np.average(growth.variance, weights=growth.pixels)), _TINY)
+    relative = np.abs(growth.variance - line) / np.maximum(line, floor)
+    square = np.minimum(relative, _MOST_MISFIT) ** 2
+    return float(np.sqrt(np.average(square, weights=growth.pixels)))
+
+
+def _free_dark_level(kind: Kind, growth: Growth) -> float | None:
     if kind.first not in ("gamma", "poisson", "rayleigh") or len(growth.light) < 3:
         return None
     light, variance, one = growth.light, growth.variance, np.ones(len(growth.light))
