@@ -1,9 +1,9 @@
 """How long a training will still take, as its own steps tell.
 
-The rate is that of the last half of the time, so that neither the preparation nor the
-first steps, which are slow, count for long, and a computer that others make slow is
-followed. Where time is what was given, it is known; where a training ends by itself,
-what is known is the longest that it can take.
+The rate is that of the last half of the steps or of the time, the shorter: neither the
+preparation nor the first steps, which are slow, count for long, and a computer that
+others make slow is followed. Where time is what was given, it is known; where a
+training ends by itself, what is known is the longest that it can take.
 """
 
 from __future__ import annotations
@@ -51,10 +51,11 @@ class Tempo:
     Parameters
     ----------
     costs : sequence of float
-        Of a step in each stage, in any unit: what is known before one was done.
+        Of a step in each stage, in any unit: what is known before one was done. All
+        alike where there are none.
     """
 
-    def __init__(self, costs: Sequence[float] = (1.0,)) -> None:
+    def __init__(self, costs: Sequence[float] = ()) -> None:
         self.costs = list(costs)
         self._known: dict[int, float] = {}
         self._stage = -1
@@ -73,29 +74,32 @@ class Tempo:
             From 0.
         """
         if stage != self._stage:
+            self._measure()
             self._stage, self._moments = stage, []
         self._moments.append((step, seconds))
         if len(self._moments) > _KEPT:
             self._moments = self._moments[::2]
-        rate = self._measured()
-        if rate is not None:
-            self._known[stage] = rate
 
     def of_stage(self, stage: int) -> float:
         """Seconds a step; infinite while no step has been timed."""
+        self._measure()
         if stage in self._known or not self._known:
             return self._known.get(stage, math.inf)
         latest = max(self._known)
-        return self._known[latest] * self.costs[stage] / self.costs[latest]
+        share = self.costs[stage] / self.costs[latest] if self.costs else 1.0
+        return self._known[latest] * share
 
-    def _measured(self) -> float | None:
-        """Of the last half of the time in this stage."""
+    def _measure(self) -> None:
+        """Look at the last half of the steps, or of the time, in this stage."""
+        if len(self._moments) < 2:
+            return
         (first, begun), (last, now) = self._moments[0], self._moments[-1]
-        for step, seconds in self._moments:
-            if seconds > begun + _HALF * (now - begun) or step == last:
-                break
-            first, since = step, seconds
-        return (now - since) / (last - first) if last > first else None
+        middle, since = first + _HALF * (last - first), begun + _HALF * (now - begun)
+        for step, seconds in self._moments[:-1]:
+            if step <= middle or seconds <= since:
+                first, begun = step, seconds
+        if last > first:
+            self._known[self._stage] = (now - begun) / (last - first)
 
 
 class Forecast:
@@ -114,18 +118,20 @@ class Forecast:
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer, self.afterwards = trainer, 0.0
-        self._tempo = Tempo([1.0] * len(trainer.method.stages))
+        self._tempo, self._is_staged = Tempo(), len(trainer.method.stages) > 1
 
     def rehearse(self) -> None:
         """Time a step of each stage, where there are several and no clock ends them."""
         trainer = self._trainer
-        if len(trainer.method.stages) > 1 and trainer.config.seconds is None:
+        by_steps = trainer.config.seconds is None
+        if self._is_staged and by_steps and not self._tempo.costs:
             self._tempo.costs = stage_costs(trainer.method, trainer.device)
 
     def note(self) -> None:
         """Remember when the step that is next began."""
-        trainer = self._trainer
-        stage, _ = trainer.method.stage_at(trainer.progress)
+        trainer, stage = self._trainer, 0
+        if self._is_staged:
+            stage, _ = trainer.method.stage_at(trainer.progress)
         self._tempo.note(trainer.step, trainer.seconds, stage)
 
     def left(self) -> Left:
