@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from napari_blindsound.networks.unet import UNet, receptive_radius
+from napari_blindsound.training.threads import fixed
 
 
 class PlainUNet(nn.Module):
@@ -55,6 +56,15 @@ def test_equals_the_published_graph_in_value_and_gradient(depth, channels):
     ]
     for mine, theirs in zip(*grads, strict=True):
         assert (mine - theirs).norm() <= 1e-5 * theirs.norm()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("batch", [1, 3, 17])
+def test_equals_the_published_graph_where_nothing_is_learned(threads, batch):
+    net = make_net(inputs=2, outputs=3, width=5, depth=2)
+    x = torch.randn(batch, 2, 24, 40)
+    with torch.inference_mode(), fixed(threads):
+        torch.testing.assert_close(net(x), PlainUNet(net)(x), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("depth", "radius"), [(2, 17), (3, 37), (4, 77), (5, 157)])

@@ -7,8 +7,11 @@ of its weights. What differs is how it is evaluated, never what comes out:
   convolution of stride 2 whose taps are sums of the 3x3 taps. The upsampled and the
   concatenated tensor never exist, and the arithmetic falls to 4/9.
 - The last 3x3 and the 1x1 convolutions can be evaluated on a regular sub-grid only
-  (:meth:`UNet.head_at`): a blind-spot loss looks at one pixel a cell.
-- With a halo, each level computes only what the core of the tile still needs.
+  (:meth:`UNet.tail_at`): a blind-spot loss looks at one pixel a cell.
+- With a halo, each level computes only what the core of the tile still needs: no
+  convolution pads, so that nothing is computed to be cropped, nor copied for it.
+- The 1x1 layers see an image as a batch of rows, because with one thread torch keeps
+  its fast convolution of that size for batches of 16 or more.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ SLOPE = 0.1
 
 # Row k: how much of each 3-tap weight falls on tap k of the stride-2 transposed kernel.
 _FOLD = torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], dtype=torch.float32)
+# The same for both axes: 9 taps to 16, in one product with all kernels.
+_FOLDS = torch.kron(_FOLD, _FOLD).T.contiguous()
 
 
 class Conv(nn.Module):
@@ -42,9 +47,17 @@ class Conv(nn.Module):
         """Bias, (outputs,)."""
         return self.block[0].bias  # type: ignore[return-value]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, inputs, H, W) to (B, outputs, H, W)."""
-        return F.leaky_relu(self.block(x), SLOPE, inplace=True)
+    def forward(self, x: Tensor, padding: int | None = None) -> Tensor:
+        """Map (B, inputs, H, W) to (B, outputs, H, W).
+
+        With a `padding` of 0 in place of its own, only the pixels come back of which
+        all that a 3x3 kernel sees is there: one less on each side.
+        """
+        if padding is None:
+            out = self.block(x)
+        else:
+            out = F.conv2d(x, self.weight, self.bias, padding=padding)
+        return F.leaky_relu(out, SLOPE, inplace=True)
 
 
 class Up(nn.Module):
@@ -56,13 +69,23 @@ class Up(nn.Module):
         self.conv_1 = Conv(inputs + skip, outputs)
         self.conv_2 = Conv(outputs, outputs)
 
-    def merge(self, x: Tensor, skip: Tensor) -> Tensor:
-        """First convolution, of upsampled `x` and `skip` side by side."""
-        weight = self.conv_1.weight
-        fold = _FOLD.to(weight)
-        kernel = fold @ weight[:, : self.inputs] @ fold.T
-        out = F.conv_transpose2d(x, kernel.transpose(0, 1), stride=2, padding=1)
-        out += F.conv2d(skip, weight[:, self.inputs :], self.conv_1.bias, padding=1)
+    def merge(self, x: Tensor, skip: Tensor, trim: int = 0) -> Tensor:
+        """First convolution, of upsampled `x` and `skip` side by side.
+
+        Parameters
+        ----------
+        x, skip : Tensor
+            (B, inputs, H, W) and (B, skip, 2H, 2W).
+        trim : int
+            0 pads with zeros. Otherwise 1 or 2 pixels fewer on each side come back, and
+            the skip has one a side more than that.
+        """
+        weight, sides = self.conv_1.weight, (4, 4)
+        taps = weight[:, : self.inputs].flatten(2) @ _FOLDS.to(weight)
+        kernel = taps.unflatten(2, sides).transpose(0, 1)
+        out = F.conv_transpose2d(x, kernel, stride=2, padding=1 + trim)
+        seen, bias = weight[:, self.inputs :], self.conv_1.bias
+        out += F.conv2d(skip, seen, bias, padding=0 if trim else 1)
         return F.leaky_relu(out, SLOPE, inplace=True)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
@@ -148,29 +171,33 @@ class UNet(nn.Module):
         Tensor
             (B, 2 width, H, W); with a halo, with one more pixel a side.
         """
-        decoded, pooled, edge = _margins(self.depth) if halo else _none(self.depth)
+        decoded, pooled = _margins(self.depth) if halo else _none(self.depth)
+        padding = 0 if halo else 1
         x = _crop(x, halo - pooled[0])
-        h = _crop(self.head(x.contiguous(memory_format=torch.channels_last)), 2 * edge)
+        h = x.contiguous(memory_format=torch.channels_last)
+        for conv in self.head:
+            h = conv(h, padding)
         skips = [x]
         for down in self.down_path:
             h = F.max_pool2d(h, 2)
             skips.append(h)
-            h = _crop(down(h), edge)
-        level = self.depth
-        for up in self.up_path:
-            level, below = level - 1, 2 * decoded[level]
-            h = up.merge(h, _crop(skips[level], pooled[level] - below))  # type: ignore[operator]
+            h = down(h, padding)
+        for up, level in zip(self.up_path, reversed(range(self.depth)), strict=True):
+            # Of a tile, the next convolution eats one pixel a side, and so does this.
+            wanted = decoded[level] + 1 if halo else 0
+            skip = _crop(skips[level], pooled[level] - wanted - 1 if halo else 0)
+            h = up.merge(h, skip, 2 * decoded[level + 1] - wanted)  # type: ignore[operator]
             if level:
-                h = _crop(up.conv_2(h), below - decoded[level])  # type: ignore[operator]
-        return _crop(h, below - edge)
+                h = up.conv_2(h, padding)  # type: ignore[operator]
+        return h
 
     def tail(self, features: Tensor, margin: int = 0) -> Tensor:
         """Last 3x3 and 1x1 convolutions: (B, 2 width, H, W) to (B, outputs, H, W).
 
         `margin` pixels a side of the features are context and not returned.
         """
-        out: Tensor = self.last(_crop(self._last_up(features), margin))
-        return out
+        out: Tensor = self._last_up(features, 1 - margin)
+        return self._points(out)
 
     def tail_at(
         self, features: Tensor, row: int, column: int, cell: int, margin: int = 0
@@ -192,8 +219,16 @@ class UNet(nn.Module):
         )
         conv = self._last_up
         out = F.conv2d(shifted, conv.weight, conv.bias, stride=cell)
-        denoised: Tensor = self.last(F.leaky_relu(out, SLOPE, inplace=True))
-        return denoised
+        return self._points(F.leaky_relu(out, SLOPE, inplace=True))
+
+    def _points(self, x: Tensor) -> Tensor:
+        """1x1 layers: (B, 2 width, H, W) to (B, outputs, H, W)."""
+        if x.device.type != "cpu" or torch.is_grad_enabled():
+            found: Tensor = self.last(x)
+            return found
+        rows = x.transpose(1, 2).flatten(0, 1).unsqueeze(2)
+        points: Tensor = self.last(rows).squeeze(2).unflatten(0, (len(x), -1))
+        return points.transpose(1, 2)
 
     @property
     def _last_up(self) -> Conv:
@@ -204,12 +239,12 @@ def _crop(x: Tensor, pixels: int) -> Tensor:
     return x[..., pixels:-pixels, pixels:-pixels] if pixels else x
 
 
-def _none(depth: int) -> tuple[list[int], list[int], int]:
-    return [0] * (depth + 1), [0] * (depth + 1), 0
+def _none(depth: int) -> tuple[list[int], list[int]]:
+    return [0] * (depth + 1), [0] * (depth + 1)
 
 
 @cache
-def _margins(depth: int) -> tuple[list[int], list[int], int]:
+def _margins(depth: int) -> tuple[list[int], list[int]]:
     """Context each level must carry for a core aligned to the stride.
 
     Returns
@@ -220,8 +255,6 @@ def _margins(depth: int) -> tuple[list[int], list[int], int]:
     pooled : list of int
         The same for what the downward path gets (at level 0: the image). One
         convolution a level, two at the top.
-    edge : int
-        Pixels that a 3x3 convolution eats.
     """
     decoded = [0]
     for _ in range(depth):
@@ -229,7 +262,7 @@ def _margins(depth: int) -> tuple[list[int], list[int], int]:
     pooled = [decoded[-1] + 1]
     for _ in range(depth - 1):
         pooled.insert(0, 2 * pooled[0] + 1)
-    return decoded, [2 * pooled[0] + 2, *pooled], 1
+    return decoded, [2 * pooled[0] + 2, *pooled]
 
 
 @cache

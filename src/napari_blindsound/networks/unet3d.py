@@ -61,12 +61,15 @@ class DeepConv(nn.Module):
                 bands[plane + after, seen, tap] = 1
         self.register_buffer("bands", bands, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, planes inputs, H, W) to (B, planes outputs, H, W)."""
+    def forward(self, x: Tensor, padding: int = 1) -> Tensor:
+        """Map (B, planes inputs, H, W) to (B, planes outputs, H, W).
+
+        With a `padding` of 0 without the outermost pixels.
+        """
         conv: nn.Conv3d = self.block[0]  # type: ignore[assignment]
         kernel = torch.einsum("pqt,oithw->poqihw", self.bands, conv.weight)
         bias = conv.bias.repeat(len(kernel))  # type: ignore[union-attr]
-        out = F.conv2d(x, kernel.flatten(2, 3).flatten(0, 1), bias, padding=1)
+        out = F.conv2d(x, kernel.flatten(2, 3).flatten(0, 1), bias, padding=padding)
         return F.leaky_relu(out, SLOPE, inplace=True)
 
 
@@ -85,9 +88,9 @@ class DeepUp(Up):
         super().__init__(inputs, 3 * skip, outputs)
         self._seen = slice((planes - 1) * skip, (planes + 2) * skip)
 
-    def merge(self, x: Tensor, skip: Tensor) -> Tensor:
+    def merge(self, x: Tensor, skip: Tensor, trim: int = 0) -> Tensor:
         """First convolution, of upsampled `x` and the planes of `skip`."""
-        return super().merge(x, skip[:, self._seen])
+        return super().merge(x, skip[:, self._seen], trim)
 
 
 class UNet3d(UNet):
