@@ -43,6 +43,7 @@ class Noise2InfoConfig(WarmConfig):
 
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "fast": {},
+        "instant": {"steps": 0},
         "best": {"steps": 60_000},
         "paper": {
             "width": 48,
