@@ -129,7 +129,7 @@ def test_training_on_a_part_of_an_image(stack):
 
 def test_a_training_that_fell_back_to_one_thread_is_repeated(stack, monkeypatch):
     before = torch.get_num_threads()
-    what = Recipe(settings=SMALL, train=TrainConfig(steps=12, device="cpu", threads=2))
+    what = Recipe(settings=SMALL, train=TrainConfig(steps=8, device="cpu", threads=2))
     # The sixth step comes when the machine has become busy.
     calls = iter(range(100))
     monkeypatch.setattr(Slowdown, "note", lambda *_: next(calls) == 5)

@@ -231,13 +231,13 @@ def test_judging_disturbs_nothing(stack, soon, monkeypatch):
 
 
 @pytest.mark.usefixtures("soon")
-@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(("channels", "stops"), [(1, (25, 34)), (2, (34,))])
 def test_stopped_and_continued_it_ends_as_if_never_stopped(
-    stack, two_channels, channels, tmp_path
+    stack, two_channels, channels, stops, tmp_path
 ):
     volume = stack if channels == 1 else two_channels
     whole, last = trained(volume, recipe("auto", 24), None)
-    for asked in (25, 34):
+    for asked in stops:
         parts, ended = trained(volume, recipe("auto", 24), Countdown(asked), None)
         assert parts.revision == whole.revision
         assert ended.words == last.words
