@@ -141,8 +141,8 @@ def test_noise_that_a_camera_does_not_make(name):
     assert found[key] == pytest.approx(expected, rel=0.15)
     before, after = (psnr(y, clean.numpy(), 255.0) for y in (noisy, model(noisy)))
     assert after > before + 1
-    is_shared = name == "gaussian-correlated"
-    assert (float(model.methods[0].smoothing) < 0.5) == is_shared
+    filtered = [0.1, 0.05] if name == "gaussian-correlated" else [0.0, 0.0]
+    assert model.methods[0].filter[0].tolist() == pytest.approx(filtered, abs=0.02)
 
 
 def test_channels_have_numbers_of_their_own():
@@ -157,9 +157,8 @@ def test_more_noise_at_the_end_than_at_the_start_is_refused():
         ScoreConfig(smoothing_start=0.5, smoothing_end=0.7)
 
 
-def test_noise_that_neighbors_share_is_smoothed_less():
+def test_less_and_less_noise_is_added():
     config = ScoreConfig()
-    assert config.smoothing(1, shared=True) < config.smoothing(1)
     assert config.smoothing(0) > config.smoothing(0.5) > config.smoothing(1)
 
 

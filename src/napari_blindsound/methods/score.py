@@ -6,26 +6,26 @@ and changed, when the training is over.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from torch.nn import functional as F
 
 from napari_blindsound.methods.base import Method
 from napari_blindsound.methods.score_config import ScoreConfig
 from napari_blindsound.networks.unet import UNet
 from napari_blindsound.noise import growth
 from napari_blindsound.noise.base import MOST_SIGMAS
-from napari_blindsound.noise.kernel import Kernel
+from napari_blindsound.noise.deduced import Measured
+from napari_blindsound.noise.kernel import Kernel, filtered
 from napari_blindsound.noise.models import Parameters
 from napari_blindsound.noise.taken import Taken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from napari_blindsound.images.intensity import Intensity
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 _LOOKS = 48  # steps whose crops the noise is measured in
 _MOST_PRECISION = 6.0  # logarithm of the largest, against the noise as a whole
-_MOST_ROUGH = 20.0  # deviations of the noise
 _SHARED = 0.08  # of a pixel's noise is in that of a neighbor beside and one across
+_BORDER = 4  # pixels where a crop's mirrored border makes the filter's inverse wrong
 _TINY = 1e-6
 _LEAST_CURVE = 1e-3
 
@@ -56,10 +56,13 @@ class Score(Method):
     this noise, too, so that every model becomes a mixture with it, and is solved as
     one. So it need not be small, which would make the loss a matter of chance; that is
     less of one, too, as each crop is seen with u and with -u. The network says where to
-    go, m(y), and how sure that is, P(y): s = P (m - y). Noise that neighbors share has
-    little in the finest details, where the score is then largest. If so, the network
-    also sees these in units of the noise, and says what else there is, s = P (m - y) +
-    r: else it would take long to learn of what is a hundredth of the image.
+    go, m(y), and how sure that is, P(y): s = P (m - y).
+
+    Noise that neighbors share has little in the finest details, where the score is then
+    largest, and takes long to be learned. So the filter W that makes white noise alike
+    is measured first, and the score is learned of z, where y = W z, whose noise is
+    white: what is added in training is W u, and the score of y follows as :math:`s(y) =
+    W^{-1} s(z)`, for whatever noise and filter is chosen later.
 
     Parameters that are not given follow from how the noise grows with the light, and,
     of filters, from how neighbors share it, both measured during the training. The
@@ -91,6 +94,7 @@ class Score(Method):
     looks: Tensor
     seen: Tensor
     shared: Tensor
+    filter: Tensor
     camera: Tensor
     scale: Tensor
     base: Tensor
@@ -98,9 +102,8 @@ class Score(Method):
     def __init__(self, config: ScoreConfig, channels: int = 1) -> None:
         super().__init__(config, channels)
         self.network = UNet(
-            2 * channels, 3 * channels, width=config.width, depth=config.depth
+            channels, 2 * channels, width=config.width, depth=config.depth
         )
-        self._judged = 0, False
         self._kept: tuple[Any, list[dict[str, float]]] | None = None
         levels = channels, growth.SUMS, growth.LEVELS
         for name, value in {
@@ -109,6 +112,7 @@ class Score(Method):
             "looks": torch.zeros((), dtype=torch.int64),
             "seen": torch.zeros(levels),
             "shared": torch.zeros(channels, len(growth.LAGS)),
+            "filter": torch.zeros(channels, 2),
             "camera": torch.tensor([[0.0, 0.0, 0.01]] * channels),
             "scale": torch.ones(channels),
             "base": torch.zeros(channels),
@@ -134,8 +138,8 @@ class Score(Method):
 
     @property
     def halo(self) -> int:
-        """The network's, a pixel for details, and what the solver looks at."""
-        return self.network.halo + 1 + self._margin
+        """The network's, and what the solver and the filters look at."""
+        return self.network.halo + self._before + self._margin
 
     @property
     def stride(self) -> int:
@@ -152,28 +156,31 @@ class Score(Method):
         """Measure the noise in the first crops, which are a sample of all."""
         if int(self.looks) >= _LOOKS:
             return
-        gain, dark, read = (part[:, None, None] for part in self.camera.unbind(1))
-        if not self.looks:
-            variance = gain * (plane - dark).clamp(min=0) + read
-            self.unit.copy_(variance.mean((0, 2, 3))[:, None, None].sqrt() + _TINY)
         for index, crops in enumerate(plane.movedim(1, 0)):
             sums, shared = growth.look(crops.float().cpu().numpy())
             self.seen[index] += torch.from_numpy(sums).to(self.seen)
             pace = 1 / (int(self.looks) + 1)
             self.shared[index].lerp_(torch.from_numpy(shared).to(self.shared), pace)
         self.looks += 1
+        # Seldom, so that the network need not follow.
+        if int(self.looks).bit_count() == 1 or int(self.looks) == _LOOKS:
+            for index in range(self.channels):
+                self._judge(index)
 
-    def _is_shared(self) -> bool:
-        """Whether neighbors share the noise, as far as that has been measured."""
-        looks = int(self.looks)
-        if self._judged[0] != looks:
-            found = [
-                growth.filter_of(channel.double().cpu().numpy())
-                for channel in self.shared
-            ]
-            most = max(weights["edge"] + weights["corner"] for weights in found)
-            self._judged = looks, most > _SHARED
-        return self._judged[1]
+    def _judge(self, channel: int) -> None:
+        """Filter that neighbors share the noise by, and what the noise was before."""
+        found = growth.filter_of(self.shared[channel].double().cpu().numpy())
+        if found["edge"] + found["corner"] <= _SHARED:
+            found = {"edge": 0.0, "corner": 0.0}
+        self.filter[channel] = torch.tensor([found["edge"], found["corner"]])
+        self.unit[channel] = self._measured(channel).deviation(**found)
+
+    def _filters(self) -> list[Kernel]:
+        """Of each channel's noise as it was measured; of a pixel where it is white."""
+        return [
+            Kernel.of(round(edge, 6), round(corner, 6))
+            for edge, corner in self.filter.tolist()
+        ]
 
     def losses(
         self, noisy: Tensor, progress: float, weight: Tensor | None = None
@@ -184,14 +191,18 @@ class Score(Method):
         -1 where the score knows all noise, 0 where it knows nothing.
         """
         self._look(noisy)
-        shared = self._is_shared()
-        self.smoothing.fill_(self.config.smoothing(progress, shared=shared))
+        self.smoothing.fill_(self.config.smoothing(progress))
         added = self.smoothing * self.unit
+        filters = self._filters()
+        white = _whitened(noisy, filters)
         drawn = torch.randn(noisy.shape, generator=self.random).to(noisy)
         u = torch.cat([drawn, -drawn]) if self.config.pairs else drawn
-        crops = noisy.repeat(2, 1, 1, 1) if self.config.pairs else noisy
+        crops = white.repeat(2, 1, 1, 1) if self.config.pairs else white
         score = self.score(crops + added * u)
         each = (score**2 + 2 * u * score / added) * (self.unit**2 + added**2)
+        if any(kernel.inverse_radius for kernel in filters):
+            each = _crop(each, _BORDER)
+            weight = None if weight is None else _crop(weight, _BORDER)
         if weight is None:
             yield {"score": each.mean()}
             return
@@ -203,29 +214,26 @@ class Score(Method):
         del progress
         return max(1 + sum(terms.values()), _LEAST_CURVE)
 
-    def score(self, noisy: Tensor, halo: int = 0) -> Tensor:
-        """Gradient of the logarithm of the density of noisy images.
+    def score(self, white: Tensor, halo: int = 0) -> Tensor:
+        """Gradient of the logarithm of the density of images with white noise.
 
         Parameters
         ----------
-        noisy : Tensor
-            Normalized, (B, C, H + 2 halo, W + 2 halo).
+        white : Tensor
+            Normalized, (B, C, H + 2 halo, W + 2 halo): noisy images as they were before
+            the filter of their noise, if neighbors share it.
         halo : int
             As of the network.
 
         Returns
         -------
         Tensor
-            (B, C, H, W), in units of 1 / noisy.
+            (B, C, H, W), in units of 1 / white.
         """
         unit = self.unit.clamp(min=_TINY)
-        is_fine = float(self._is_shared())
-        rough = (_rough(noisy) / unit).clamp(-_MOST_ROUGH, _MOST_ROUGH) * is_fine
-        numbers = self.network(torch.cat([noisy, rough], dim=1), halo).float()
-        mean, sure, rest = numbers.split(self.channels, dim=1)
+        mean, sure = self.network(white, halo).float().split(self.channels, dim=1)
         precision = sure.clamp(-_MOST_PRECISION, _MOST_PRECISION).exp()
-        away = precision * (mean - _crop(noisy, halo)) / unit
-        known: Tensor = (away + is_fine * rest) / unit
+        known: Tensor = precision * (mean - _crop(white, halo)) / unit**2
         return known
 
     def denoise(
@@ -235,8 +243,9 @@ class Score(Method):
         if output not in (None, *self.outputs):
             msg = f"no output {output!r}; there are {', '.join(self.outputs)}"
             raise ValueError(msg)
-        margin = self._margin if halo else 0
-        score = self.score(noisy, halo - margin)
+        margin, before = (self._margin, self._before) if halo else (0, 0)
+        white = _crop(_whitened(noisy, self._filters()), before)
+        score = self.score(white, halo - before - margin)
         plane = _crop(noisy, halo - margin).float()
         # A filter's inverse amplifies what half of the digits leave.
         with torch.autocast(plane.device.type, enabled=False):
@@ -252,7 +261,8 @@ class Score(Method):
         Parameters
         ----------
         plane, score : Tensor
-            (B, H, W), normalized, of one channel.
+            (B, H, W), normalized, of one channel; the score of what it was before the
+            filter.
         channel : int
             Which.
 
@@ -265,42 +275,39 @@ class Score(Method):
         zero = self._zero(channel)
         shift = float(self.base[channel]) - zero
         added = float(self.smoothing * self.unit[channel])
+        kernel = self._filters()[channel]
         # What was added in training is part of the noise whose score was learned.
         step = (added * score).clamp(-MOST_SIGMAS, MOST_SIGMAS)
-        light = (plane + added * step) * scale + shift
-        taken = Taken.of(added * scale, Kernel.of(0.0, 0.0))
-        found = self._noise(channel).solve(light, score / scale, taken)
-        return replace(found, clean=(found.clean - shift) / scale)
+        light = (plane + added * kernel.apply(step)) * scale + shift
+        taken = Taken.of(added * scale, kernel)
+        known = kernel.invert(score) / scale
+        found = self._noise(channel).solve(light, known, taken)
+        easing, clean = self._easing(channel), found.clean
+        if easing is not None:
+            clean = filtered(clean, easing)
+        return replace(found, clean=(clean - shift) / scale)
 
     def numbers(self, channel: int = 0) -> dict[str, float]:
         """The noise model's parameters and offset, in counts, given or estimated."""
         key = self.config, int(self.looks), self.camera.tolist(), self.scale.tolist()
         if self._kept is None or self._kept[0] != key:
-            found = [self._estimated(index) for index in range(self.channels)]
+            config = self.config
+            found = [
+                self._measured(i).numbers(config.kind, config.given, config.offset)
+                for i in range(self.channels)
+            ]
             self._kept = key, found
         return self._kept[1][channel]
 
-    def _estimated(self, channel: int) -> dict[str, float]:
-        config = self.config
-        kind, given = config.kind, config.given
-        scale, base = float(self.scale[channel]), float(self.base[channel])
+    def _measured(self, channel: int) -> Measured:
         gain, dark, read = self.camera[channel].tolist()
-        seen = self.seen[channel].double().cpu().numpy()
-        shared = self.shared[channel].double().cpu().numpy()
-        if not seen.any():
-            seen, shared = growth.of_line(gain, dark, read), np.zeros(len(growth.LAGS))
-        offset = config.offset
-        if offset is None:
-            whole = growth.Growth.of(seen, shared, scale, base)
-            offset = growth.dark_level(kind, whole)
-        if offset is None:
-            offset = dark * scale + base
-        found = {"gain": gain * scale, "sigma": max(math.sqrt(read), _TINY) * scale}
-        if kind.first != "camera":
-            light = growth.Growth.of(seen, shared, scale, base - offset)
-            found = growth.estimated(kind, light, given)
-        found |= given
-        return {**{name: found[name] for name in kind.needs}, "offset": offset}
+        return Measured(
+            self.seen[channel].double().cpu().numpy(),
+            self.shared[channel].double().cpu().numpy(),
+            (gain, dark, read),
+            float(self.scale[channel]),
+            float(self.base[channel]),
+        )
 
     def _noise(self, channel: int) -> Noise:
         numbers = self.numbers(channel).copy()
@@ -310,19 +317,37 @@ class Score(Method):
     def _zero(self, channel: int) -> float:
         return self.numbers(channel)["offset"]
 
+    def _easing(self, channel: int) -> NDArray[np.float64] | None:
+        light = self._measured(channel).mean() - self._zero(channel)
+        return self._noise(channel).easing(light)
+
     @property
     def _margin(self) -> int:
         """Pixels that solving needs on each side, in whole strides."""
-        radius = max(self._noise(index).radius for index in range(self.channels))
-        return -(-radius // self.stride) * self.stride
+        radius = 0
+        for index, kernel in enumerate(self._filters()):
+            easing = self._easing(index)
+            more = 0 if easing is None else len(easing) // 2
+            reach = self._noise(index).radius + kernel.inverse_radius + more
+            radius = max(radius, reach)
+        return self._in_strides(radius)
+
+    @property
+    def _before(self) -> int:
+        """Pixels that the filters' inverses need on each side, in whole strides."""
+        return self._in_strides(max(k.inverse_radius for k in self._filters()))
+
+    def _in_strides(self, pixels: int) -> int:
+        return -(-pixels // self.stride) * self.stride
 
 
-def _rough(images: Tensor) -> Tensor:
-    """What a 3 x 3 binomial filter takes away, (B, C, H, W)."""
-    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
-    rows = padded[..., :-2, :] + 2 * padded[..., 1:-1, :] + padded[..., 2:, :]
-    smooth = rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]
-    return images - smooth / 16
+def _whitened(noisy: Tensor, filters: Sequence[Kernel]) -> Tensor:
+    """Images before the filters, (B, C, H, W)."""
+    if not any(kernel.inverse_radius for kernel in filters):
+        return noisy
+    with torch.autocast(noisy.device.type, enabled=False):
+        parts = zip(filters, noisy.float().unbind(1), strict=True)
+        return torch.stack([kernel.invert(part) for kernel, part in parts], dim=1)
 
 
 def _crop(x: Tensor, pixels: int) -> Tensor:

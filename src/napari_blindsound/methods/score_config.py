@@ -12,8 +12,6 @@ from napari_blindsound.noise.models import Kind, Name, Parameters, models
 
 _SETTING = "; estimated where it is not given"
 
-_SHARED_PART = 1 / 3
-
 PARAMETERS = tuple(Parameters.model_fields)
 """Names of what noise models have."""
 
@@ -53,8 +51,7 @@ class ScoreConfig(MethodConfig):
     smoothing_end: float = Field(
         0.9,
         gt=0,
-        description="the same at its end, which the result is corrected for; a third "
-        "of it where neighbors share their noise",
+        description="the same at its end, which the result is corrected for",
     )
     pairs: bool = Field(
         True,
@@ -120,18 +117,15 @@ class ScoreConfig(MethodConfig):
         self.kind.noise(Parameters(**self.given))
         return self
 
-    def smoothing(self, progress: float, *, shared: bool = False) -> float:
+    def smoothing(self, progress: float) -> float:
         """Noise that is added, in the noise's deviations; falls geometrically.
 
         Parameters
         ----------
         progress : float
             Of the training.
-        shared : bool
-            Whether neighbors share the noise, of which little is then in fine details.
         """
-        end = self.smoothing_end * (_SHARED_PART if shared else 1.0)
-        ratio = end / self.smoothing_start
+        ratio = self.smoothing_end / self.smoothing_start
         return float(self.smoothing_start * ratio ** min(1.0, progress))
 
     @property

@@ -21,6 +21,8 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Generator, Tensor
 
     from napari_blindsound.noise.taken import Taken
@@ -107,6 +109,23 @@ class Noise(BaseModel, ABC):
     @abstractmethod
     def score(self, noisy: Tensor, clean: Tensor) -> Tensor:
         """Gradient of :meth:`log_density` in the noisy image, in closed form."""
+
+    def easing(self, light: float) -> NDArray[np.float64] | None:
+        """Filter for what :meth:`solve` finds, where noise has no other way out.
+
+        Parameters
+        ----------
+        light : float
+            Mean of the clean image.
+
+        Returns
+        -------
+        ndarray or None
+            Weights for :func:`napari_blindsound.noise.kernel.filtered`; None where the
+            solution is as good as it can be.
+        """
+        del light
+        return None
 
     @abstractmethod
     def solve(self, noisy: Tensor, score: Tensor, taken: Taken | None = None) -> Solved:

@@ -103,17 +103,17 @@ class Kernel(BaseModel):
 
     def apply(self, image: Tensor) -> Tensor:
         """A times an image, (..., H, W)."""
-        return _filtered(image, np.array(self.weights))
+        return filtered(image, np.array(self.weights))
 
     def invert(self, image: Tensor) -> Tensor:
         """Inverse of A times an image, (..., H, W)."""
         found = _inverse(self.weights)
         assert found is not None
-        return _filtered(image, found)
+        return filtered(image, found)
 
     def squared(self, image: Tensor) -> Tensor:
         """The filter whose weights are squared: what variances go through."""
-        return _filtered(image, np.array(self.weights) ** 2)
+        return filtered(image, np.array(self.weights) ** 2)
 
 
 @lru_cache(maxsize=64)
@@ -144,18 +144,60 @@ def _inverse(weights: Rows) -> Floats | None:
     response = _response(np.array(weights))
     if (response > 0).any() and (response < 0).any():
         return None
-    whole = np.fft.fftshift(np.fft.ifft2(1 / response).real)
+    return _cut(1 / response, response)
+
+
+@lru_cache(maxsize=64)
+def eased(weights: Rows, ratio: float) -> Floats:
+    """Filter of what is before a filter A, where noise behind it comes in the way.
+
+    To undo A amplifies that noise by 1 / A. This leaves it as it would be without A, in
+    proportion to all noise: A^2 (1 + ratio) / (A^2 + ratio).
+
+    Parameters
+    ----------
+    weights : tuple of tuple of float
+        Of A, which has an inverse.
+    ratio : float
+        Variance of the noise behind the filter, in parts of that before it.
+
+    Returns
+    -------
+    ndarray
+        Weights, square, of an odd side; their sum is one. Nothing is filtered where
+        too many of them were needed.
+    """
+    power = powers(weights)
+    wanted = power * (1 + ratio) / (power + ratio)
+    found = _cut(wanted, 1 / wanted.max())
+    return np.ones((1, 1)) if found is None else np.asarray(found / found.sum())
+
+
+def _cut(wanted: Floats, scale: Floats | float) -> Floats | None:
+    """Weights of a response, as few as make it right to `RESIDUAL` in units of scale.
+
+    None where that takes too many.
+    """
+    whole = np.fft.fftshift(np.fft.ifft2(wanted).real)
     middle = _GRID // 2
     for radius in range(_LARGEST_RADIUS + 1):
         part = slice(middle - radius, middle + radius + 1)
         cut = whole[part, part]
-        if np.abs(_response(cut) * response - 1).max() < RESIDUAL:
+        if np.abs((_response(cut) - wanted) * scale).max() < RESIDUAL:
             return cut.copy()
     return None
 
 
-def _filtered(image: Tensor, weights: Floats) -> Tensor:
-    """Correlate the last two axes, mirrored at the edges."""
+def filtered(image: Tensor, weights: Floats) -> Tensor:
+    """Correlate the last two axes of an image, (..., H, W), mirrored at the edges.
+
+    Parameters
+    ----------
+    image : Tensor
+        (..., H, W).
+    weights : ndarray
+        Square, of an odd side.
+    """
     radius = len(weights) // 2
     kernel = torch.from_numpy(weights).to(image)[None, None]
     planes = image.reshape(-1, 1, *image.shape[-2:])

@@ -16,15 +16,18 @@ from napari_blindsound.noise.base import (
     normal_like,
 )
 from napari_blindsound.noise.correlated import Blurred
-from napari_blindsound.noise.kernel import Kernel
+from napari_blindsound.noise.kernel import Kernel, eased
 from napari_blindsound.noise.poisson import Poisson
 from napari_blindsound.noise.taken import Taken
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Generator, Tensor
 
 _NODES = 512
 _STEPS, _HALVINGS = 300, 60
+_LEAST_RATIO, _MOST_RATIO, _TINY = 0.01, 10.0, 1e-12
 _REACH = 8.0  # standard deviations of the first noise that its integral covers
 
 
@@ -113,6 +116,20 @@ class Mixture(Noise):
                 torch.where(rises, high, middle),
             )
         return (low + high) / 2
+
+    def easing(self, light: float) -> NDArray[np.float64] | None:
+        """Less of the details that the first noise's filter leaves the Gaussian noise.
+
+        To solve for what was before the filter is to undo it, and amplifies them.
+        """
+        if not isinstance(self.first, Blurred):
+            return None
+        noise, kernel = self.first.first, self.first.kernel
+        level = torch.tensor(max(light, 0.0), dtype=torch.float64)
+        before = max(float(noise.variance(level)), _TINY)
+        ratio = min(max(self.sigma**2 / before, _LEAST_RATIO), _MOST_RATIO)
+        # To two digits, as each ratio has a filter that is kept.
+        return eased(kernel.weights, float(f"{ratio:.2g}"))
 
     def solve(self, noisy: Tensor, score: Tensor, taken: Taken | None = None) -> Solved:
         """The first noise's solver, of z = y + sigma^2 s (section 3.4 of the paper)."""

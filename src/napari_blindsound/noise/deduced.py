@@ -1,0 +1,89 @@
+"""Parameters of a noise model from all that was measured of the noise, in counts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_blindsound.noise import growth
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_blindsound.noise.models import Kind
+
+    Floats = NDArray[np.float64]
+
+_TINY = 1e-6
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Noise of one channel of normalized images.
+
+    Parameters
+    ----------
+    sums, shared : ndarray
+        As of :func:`napari_blindsound.noise.growth.look`; zeros where nothing was seen.
+    camera : tuple of float
+        Gain, dark level and variance in the dark, from the calibration.
+    scale, base : float
+        Counts a normalized unit, and those of its zero.
+    """
+
+    sums: Floats
+    shared: Floats
+    camera: tuple[float, float, float]
+    scale: float
+    base: float
+
+    def numbers(
+        self, kind: Kind, given: Mapping[str, float], offset: float | None
+    ) -> dict[str, float]:
+        """Parameters that a model needs, and its ``offset``, given or estimated.
+
+        Parameters
+        ----------
+        kind : Kind
+            The model.
+        given : mapping of str to float
+            Parameters that are not to be estimated.
+        offset : float, optional
+            Counts without light, if known.
+        """
+        gain, dark, read = self.camera
+        if offset is None:
+            offset = growth.dark_level(kind, self._growth(0.0))
+        if offset is None:
+            offset = dark * self.scale + self.base
+        sigma = max(math.sqrt(read), _TINY)
+        found = {"gain": gain * self.scale, "sigma": sigma * self.scale}
+        if kind.first != "camera":
+            found = growth.estimated(kind, self._growth(offset), given)
+        found |= given
+        return {**{name: found[name] for name in kind.needs}, "offset": offset}
+
+    def mean(self) -> float:
+        """Mean of the noisy images, in counts."""
+        pixels, light, _ = self.sums.sum(-1)
+        middle = light / pixels if pixels else 0.5
+        return float(middle * self.scale + self.base)
+
+    def deviation(self, edge: float, corner: float) -> float:
+        """Noise as a whole, normalized, as it was before a filter."""
+        pixels, _, variance = self.sums.sum(-1)
+        if not pixels:
+            pixels, _, variance = growth.of_line(*self.camera).sum(-1)
+        before = variance / pixels / growth.passed(edge, corner)
+        return math.sqrt(max(float(before), 0.0)) + _TINY
+
+    def _growth(self, offset: float) -> growth.Growth:
+        sums, shared = self.sums, self.shared
+        if not sums.any():
+            sums, shared = growth.of_line(*self.camera), np.zeros(len(growth.LAGS))
+        return growth.Growth.of(sums, shared, self.scale, self.base - offset)
