@@ -13,6 +13,12 @@ _BINDING = os.environ.get("PYTEST_QT_API") or os.environ.get("QT_API") or "pyqt6
 os.environ |= {"PYTEST_QT_API": _BINDING, "QT_API": _BINDING}
 
 
+def pytest_configure(config):
+    """Whole files that are so are named in the Makefile."""
+    what = "asks nothing of the binding to Qt: need not run with the other one"
+    config.addinivalue_line("markers", f"once: {what}")
+
+
 def pytest_addoption(pluginmanager):
     """Where Qt cannot be loaded, pytest-qt would not let any test run."""
     try:

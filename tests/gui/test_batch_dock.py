@@ -144,6 +144,7 @@ def test_a_result_opens_lazily_on_a_double_click(dock, qtbot, recordings):
     assert layers[0].data.shape == (3, 64, 64)
 
 
+@pytest.mark.once
 def test_the_command_line_does_the_same(dock, qtbot, recordings, tmp_path):
     dropped(dock, qtbot, recordings, count=3)
     dock.use_recipe(QUICK)
@@ -179,6 +180,7 @@ def test_the_command_line_does_the_same(dock, qtbot, recordings, tmp_path):
     )
 
 
+@pytest.mark.once
 def test_stop_ends_within_a_second_and_start_goes_on(dock, qtbot, recordings):
     dropped(dock, qtbot, recordings / "a.tif", count=1)
     dock.use_recipe(LONG)
@@ -225,6 +227,7 @@ def test_a_dock_taken_out_of_a_viewer_ends_its_thread(
     qtbot.waitUntil(lambda: not _threads(), timeout=WAIT)
 
 
+@pytest.mark.once
 def test_a_failed_run_is_told_and_a_good_one_follows(dock, qtbot, recordings, tmp_path):
     dropped(dock, qtbot, recordings / "a.tif", count=1)
     dock.use_recipe(QUICK)
@@ -278,12 +281,14 @@ def test_a_thousand_files_become_rows_at_once(dock, qtbot, tmp_path):
     assert len(dock.bar.command.text()) < 3000
 
 
+@pytest.mark.once
 def test_an_empty_folder_is_told(dock, qtbot, tmp_path):
     drop(dock, tmp_path)
     qtbot.waitUntil(lambda: dock.complaint.isVisible(), timeout=WAIT)
     assert "holds no image" in dock.complaint.label.text()
 
 
+@pytest.mark.once
 def test_a_model_that_is_dropped_is_applied(dock, qtbot, recordings, tmp_path):
     dropped(dock, qtbot, recordings / "a.tif", count=1)
     assert not dock.panel.model_file.isVisible()
@@ -305,6 +310,7 @@ def test_only_the_changed_row_is_told(dock, qtbot, recordings):
     assert cells(dock, 1) == ["waiting", "training 50%", "waiting"]
 
 
+@pytest.mark.once
 def test_events_are_not_told_more_often_than_can_be_seen():
     fast = (RowEvent(i, "skipped") for i in range(1000))
     told = list(_paced(fast))
@@ -312,6 +318,7 @@ def test_events_are_not_told_more_often_than_can_be_seen():
     assert sum(map(len, told)) == 1000
 
 
+@pytest.mark.once
 def test_the_dock_is_imported_without_torch():
     code = (
         "import sys, napari_blindsound.gui.batch_dock; "

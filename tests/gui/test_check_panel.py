@@ -89,6 +89,7 @@ def test_the_data_at_a_glance(panel, session, qtbot):
     assert panel.told.words == session.checked.advice
 
 
+@pytest.mark.once
 def test_saturation_is_told_in_the_summary(panel, session, qtbot):
     pixels = counts((256, 256))
     pixels[:8, :] = 65535
@@ -112,12 +113,14 @@ def test_channels_are_looked_at_one_by_one(panel, session, qtbot):
     assert panel.map._glance is session.checked.glances[1]
 
 
+@pytest.mark.once
 def test_one_channel_has_no_choice(panel, session, qtbot):
     session.choose(data_of(counts((128, 128)), "YX"))
     qtbot.waitUntil(lambda: session.checked is not None, timeout=LONG)
     assert not panel.channels.isVisible()
 
 
+@pytest.mark.once
 def test_what_is_trained_on_is_told(panel, session, qtbot):
     data = data_of(counts((4, 128, 128)), "TYX")
     session.choose(replace(data, ranges={"T": slice(0, 1)}))
@@ -125,6 +128,7 @@ def test_what_is_trained_on_is_told(panel, session, qtbot):
     assert text(panel, "image").endswith("· 25 % trained on")
 
 
+@pytest.mark.once
 def test_a_failed_check_is_told_and_can_be_done_again(panel, session, qtbot):
     pixels = counts((128, 128)).astype(np.float32)
     pixels[3, 5] = np.nan
@@ -141,6 +145,7 @@ def test_a_failed_check_is_told_and_can_be_done_again(panel, session, qtbot):
     assert panel._found.isVisible()
 
 
+@pytest.mark.once
 def test_a_check_cut_short_goes_on_after_the_training(panel, session, qtbot):
     session.choose(data_of(counts((128, 128)), "YX"))
     session.start()
@@ -151,6 +156,7 @@ def test_a_check_cut_short_goes_on_after_the_training(panel, session, qtbot):
     assert panel._found.isVisible()
 
 
+@pytest.mark.once
 def test_memory_that_is_not_there_is_told(panel, session, qtbot):
     session.choose(data_of(counts((128, 128)), "YX"))
     measured(qtbot, session)
@@ -225,6 +231,7 @@ def test_the_map_is_the_background_where_nothing_is_shared(panel, session, qtbot
         assert QColor(*table[-1]).name() == colors.line
 
 
+@pytest.mark.once
 def test_what_cannot_be_known_is_said_without_an_error(panel, session, qtbot):
     session.choose(data_of(counts((20, 24)), "YX"))
     qtbot.waitUntil(lambda: session.checked is not None, timeout=LONG)

@@ -113,6 +113,7 @@ def test_the_table_fills_and_every_result_is_a_layer(dock, qtbot, cells):
     assert [layer.name for layer in dock.viewer.layers][2:] == ["Median 3 × 3 · cells"]
 
 
+@pytest.mark.once
 def test_what_is_not_installed_or_fails_is_told_in_its_row(dock, qtbot, monkeypatch):
     from napari_blindsound.comparison import run
 
@@ -137,6 +138,7 @@ def test_what_is_not_installed_or_fails_is_told_in_its_row(dock, qtbot, monkeypa
         assert "pip install bm3d" in index.data(Qt.ItemDataRole.ToolTipRole)
 
 
+@pytest.mark.once
 def test_stop_ends_soon_and_the_window_stays_alive(dock, qtbot):
     dock.image.choose(dock.viewer.layers["cells"])
     tick_only(dock, "noisy", "blind2unblind", "blind2sound")
@@ -183,6 +185,7 @@ def test_tables_are_copied_and_saved(dock, qtbot, tmp_path):
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
 
 
+@pytest.mark.once
 def test_the_command_line_names_the_file(dock, qtbot, tmp_path, cells):
     path = tmp_path / "cells 1.tif"
     tifffile.imwrite(path, cells.noisy, metadata={"axes": "YX"})
@@ -269,6 +272,7 @@ def test_side_by_side_with_one_camera_and_one_is_used(
     denoise.session.close(5)
 
 
+@pytest.mark.once
 def test_axes_are_asked_for_where_a_layer_does_not_say_them(dock, qtbot):
     movie = phantom("timelapse", size=64, frames=3, seed=1).noisy
     layer = dock.viewer.add_image(movie, name="movie")

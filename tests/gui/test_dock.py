@@ -126,6 +126,7 @@ def test_drop_train_and_write_is_what_the_command_line_does(
     assert chunks(tmp_path / "dock.ome.zarr") == chunks(tmp_path / "cli.ome.zarr")
 
 
+@pytest.mark.once
 def test_the_saved_recipe_repeats_a_stopped_training(
     dock, viewer, qtbot, movie, tmp_path
 ):
@@ -171,6 +172,7 @@ def test_preview_clears_up_what_is_looked_at(dock, viewer, qtbot):
     qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=5000)
 
 
+@pytest.mark.once
 def test_lazy_layer_of_the_model(dock, viewer, qtbot):
     made = phantom("zstack", size=96, planes=3)
     layer = viewer.add_image(made.noisy, axis_labels=("z", "y", "x"), scale=(2, 1, 1))
@@ -186,6 +188,7 @@ def test_lazy_layer_of_the_model(dock, viewer, qtbot):
     dock.applying.lazy_layers[-1].close()
 
 
+@pytest.mark.once
 def test_each_channel_of_a_file_gets_its_lazy_layer(dock, viewer, qtbot, tmp_path):
     made = phantom("2d", size=96, channels=2)
     path = tmp_path / "two.ome.tif"
@@ -202,6 +205,7 @@ def test_each_channel_of_a_file_gets_its_lazy_layer(dock, viewer, qtbot, tmp_pat
         lazy.close()
 
 
+@pytest.mark.once
 def test_a_model_for_other_channels_is_refused(dock, viewer, qtbot, tmp_path):
     made = phantom("2d", size=96, channels=2)
     layer = viewer.add_image(made.noisy, axis_labels=("c", "y", "x"))
@@ -217,6 +221,7 @@ def test_a_model_for_other_channels_is_refused(dock, viewer, qtbot, tmp_path):
     assert dock.apply._complaint.isVisibleTo(dock.apply)
 
 
+@pytest.mark.once
 def test_unwritable_place_is_told_and_the_dock_goes_on(dock, viewer, qtbot, tmp_path):
     layer = viewer.add_image(phantom("2d", size=96).noisy)
     choose(dock, qtbot, layer)
@@ -232,6 +237,7 @@ def test_unwritable_place_is_told_and_the_dock_goes_on(dock, viewer, qtbot, tmp_
     assert dock.session.failure is None
 
 
+@pytest.mark.once
 def test_stopped_result_is_continued(dock, viewer, qtbot, tmp_path):
     made = phantom("timelapse", size=96, frames=2).noisy
     layer = viewer.add_image(np.tile(made, (12, 5, 5)), axis_labels=("t", "y", "x"))
@@ -255,6 +261,7 @@ def test_stopped_result_is_continued(dock, viewer, qtbot, tmp_path):
     assert place.exists()
 
 
+@pytest.mark.once
 def test_the_line_for_another_layer_names_its_file(dock, viewer, qtbot, movie):
     open_file(dock, qtbot, movie)
     train(dock, qtbot)
@@ -268,6 +275,7 @@ def test_the_line_for_another_layer_names_its_file(dock, viewer, qtbot, movie):
     viewer.layers.remove(other)
 
 
+@pytest.mark.once
 def test_the_line_while_training_again_is_that_of_the_new_training(
     dock, viewer, qtbot, movie
 ):

@@ -114,6 +114,7 @@ def test_what_cannot_be_is_marked_and_changes_nothing(dock, qtbot):
     qtbot.waitUntil(lambda: dock.session.failure is None, timeout=LONG)
 
 
+@pytest.mark.once
 def test_a_model_that_was_trained_here_is_repeated_with_its_noise(dock, qtbot):
     dock.session.set_plan(
         dock.session.plan.__class__(

@@ -81,6 +81,7 @@ def test_a_verdict_with_findings_and_a_report(box, qtbot, data, tmp_path, monkey
     assert box.verdict.text().endswith(found.summary)
 
 
+@pytest.mark.once
 def test_a_verdict_is_forgotten_with_what_it_is_about(box, qtbot, data):
     train(box, qtbot, data)
     session = box.check.session
@@ -97,6 +98,7 @@ def test_a_verdict_is_forgotten_with_what_it_is_about(box, qtbot, data):
     assert first.trust.channels
 
 
+@pytest.mark.once
 def test_tests_end_when_they_are_stopped_or_a_training_begins(box, qtbot, data):
     train(box, qtbot, data)
     box.test.click()
@@ -136,6 +138,7 @@ def test_what_goes_wrong_is_told_and_can_be_put_right(box, qtbot, data, tmp_path
     assert session.state is State.TRAINED
 
 
+@pytest.mark.once
 def test_each_channel_has_its_findings(box, qtbot):
     two = phantom("2d", size=96, channels=2).noisy
     image = open_volume(two, axes="CYX")
