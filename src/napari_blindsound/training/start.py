@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     Doubles = NDArray[np.float64]
 
 _WINDOWS, _SIDE = 6, 128  # px
-_PHASES = 2  # of blind pixels, a window
+_MARGIN = 8  # px of a crop's border, where context is missing
+_PHASES = 2  # of blind pixels, a window; more where there are fewer windows
 _BLOCK = 4  # blind pixels a side of what counts as one, as neighbors' errors are alike
 _SURE = 3.0  # standard errors
 _FEWEST_BLOCKS = 8
@@ -171,7 +172,8 @@ class _Crops:
         seed: int,
     ) -> None:
         random = torch.Generator().manual_seed(seed)
-        phases = torch.randperm(cell**2, generator=random)[:_PHASES]
+        count = round(_PHASES * _WINDOWS / len(noisy))
+        phases = torch.randperm(cell**2, generator=random)[:count]
         if hidden == (1, 1):
             masked = means = mask_phases(noisy, phases, cell)
         else:
@@ -212,10 +214,11 @@ class _Crops:
             for image, (region,) in places(images, side, _WINDOWS, 1, seed)
         ]
         noisy = torch.from_numpy(np.stack([window for window, _ in read]))
-        valid = torch.ones_like(noisy)
+        valid, edge = torch.zeros_like(noisy), min(_MARGIN, side // 8)
+        valid[..., edge : side - edge, edge : side - edge] = 1
         for index, (_, may_count) in enumerate(read):
             if may_count is not None:
-                valid[index] = torch.from_numpy(may_count)
+                valid[index] *= torch.from_numpy(may_count)
         return cls(noisy, valid, hidden, cell, seed)
 
     def errors(self, member: Member) -> Doubles:

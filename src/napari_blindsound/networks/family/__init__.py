@@ -99,6 +99,8 @@ class Member:
         """The weights with inputs and outputs as a U-Net has them; None for others."""
         if not isinstance(network, UNet):
             return None
+        if (network.width, network.depth) != (self.width, self.depth):
+            return None
         own = network.state_dict()
         skip = f"up_path.{self.depth - 1}.conv_1.block.0.weight"
         widened = dict(self.weights)
