@@ -240,7 +240,7 @@ def test_shared_noise_goes_with_a_region_and_stays_without():
     errors = {}
     for region in ("1x1", "1x5"):
         size = {"width": 8, "depth": 2, "patch": 32}
-        settings = {**size, "region": region, "augment": False}
+        settings = {**size, "region": region, "augment": False, "start": "cold"}
         recipe = Recipe(
             settings=settings, train=TrainConfig(steps=400, threads=1, device="cpu")
         )

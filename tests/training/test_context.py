@@ -208,7 +208,7 @@ def test_a_stack_is_better_with_its_neighbors(method, ending):
     for context in ("none", "auto"):
         recipe = Recipe(
             method=method,
-            settings={"context": context, "batch": 2},
+            settings={"context": context, "batch": 2, "start": "cold"},
             train=TrainConfig(steps=150, ending=ending, threads=1, seed=1),
         )
         training = Training([volume], recipe)
