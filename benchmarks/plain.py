@@ -68,7 +68,7 @@ def plain_loss(
     network: nn.Module, noisy: Tensor, lam: float, eta: float = 1.0, cell: int = 4
 ) -> Tensor:
     """Re-visible loss of a batch (B, 1, H, W), all masks at once."""
-    kernel = torch.tensor([[0.5, 1, 0.5], [1, 0, 1], [0.5, 1, 0.5]]) / 6
+    kernel = noisy.new_tensor([[0.5, 1, 0.5], [1, 0, 1], [0.5, 1, 0.5]]) / 6
     filled = F.conv2d(F.pad(noisy, (1, 1, 1, 1), mode="reflect"), kernel[None, None])
     copies, masks = [], []
     for phase in range(cell**2):

@@ -10,8 +10,6 @@ of its weights. What differs is how it is evaluated, never what comes out:
   (:meth:`UNet.tail_at`): a blind-spot loss looks at one pixel a cell.
 - With a halo, each level computes only what the core of the tile still needs: no
   convolution pads, so that nothing is computed to be cropped, nor copied for it.
-- The 1x1 layers see an image as a batch of rows, because with one thread torch keeps
-  its fast convolution of that size for batches of 16 or more.
 """
 
 from __future__ import annotations
@@ -196,8 +194,8 @@ class UNet(nn.Module):
 
         `margin` pixels a side of the features are context and not returned.
         """
-        out: Tensor = self._last_up(features, 1 - margin)
-        return self._points(out)
+        out: Tensor = self.last(self._last_up(features, 1 - margin))
+        return out
 
     def tail_at(
         self, features: Tensor, row: int, column: int, cell: int, margin: int = 0
@@ -219,16 +217,8 @@ class UNet(nn.Module):
         )
         conv = self._last_up
         out = F.conv2d(shifted, conv.weight, conv.bias, stride=cell)
-        return self._points(F.leaky_relu(out, SLOPE, inplace=True))
-
-    def _points(self, x: Tensor) -> Tensor:
-        """1x1 layers: (B, 2 width, H, W) to (B, outputs, H, W)."""
-        if x.device.type != "cpu" or torch.is_grad_enabled():
-            found: Tensor = self.last(x)
-            return found
-        rows = x.transpose(1, 2).flatten(0, 1).unsqueeze(2)
-        points: Tensor = self.last(rows).squeeze(2).unflatten(0, (len(x), -1))
-        return points.transpose(1, 2)
+        denoised: Tensor = self.last(F.leaky_relu(out, SLOPE, inplace=True))
+        return denoised
 
     @property
     def _last_up(self) -> Conv:
