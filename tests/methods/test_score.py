@@ -142,7 +142,9 @@ def test_noise_that_a_camera_does_not_make(name):
     before, after = (psnr(y, clean.numpy(), 255.0) for y in (noisy, model(noisy)))
     assert after > before + 1
     filtered = [0.1, 0.05] if name == "gaussian-correlated" else [0.0, 0.0]
-    assert model.methods[0].filter[0].tolist() == pytest.approx(filtered, abs=0.02)
+    assert model.methods[0].gauge.filter[0].tolist() == pytest.approx(
+        filtered, abs=0.02
+    )
 
 
 def test_channels_have_numbers_of_their_own():
@@ -171,8 +173,8 @@ def test_the_score_is_that_of_the_noise_where_the_image_is_known():
     plane = torch.from_numpy(model.preprocessing.normalize(noisy[None, None]))
     with torch.inference_mode():
         score = method.score(plane)
-    scale = float(method.scale)
-    variance = (20 / scale) ** 2 + float(method.smoothing * method.unit) ** 2
+    scale = float(method.gauge.scale)
+    variance = (20 / scale) ** 2 + float(method.smoothing * method.gauge.unit) ** 2
     expected = -(plane - plane.mean()) / variance
     slope = float((score * expected).sum() / expected.square().sum())
     assert slope == pytest.approx(1, abs=0.1)

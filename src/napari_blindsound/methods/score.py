@@ -13,10 +13,9 @@ import torch
 
 from napari_blindsound.methods.base import Method
 from napari_blindsound.methods.score_config import ScoreConfig
+from napari_blindsound.methods.score_gauge import Gauge
 from napari_blindsound.networks.unet import UNet
-from napari_blindsound.noise import growth
 from napari_blindsound.noise.base import MOST_SIGMAS
-from napari_blindsound.noise.deduced import Measured
 from napari_blindsound.noise.kernel import Kernel, filtered
 from napari_blindsound.noise.models import Parameters
 from napari_blindsound.noise.taken import Taken
@@ -32,10 +31,9 @@ if TYPE_CHECKING:
     from napari_blindsound.noise.base import Noise, Solved
     from napari_blindsound.noise.calibration import NoiseModel
 
-_LOOKS = 48  # steps whose crops the noise is measured in
 _MOST_PRECISION = 6.0  # logarithm of the largest, against the noise as a whole
-_SHARED = 0.08  # of a pixel's noise is in that of a neighbor beside and one across
 _BORDER = 4  # pixels where a crop's mirrored border makes the filter's inverse wrong
+_PROBED, _PROBE = 0.04, 0.02  # part of the steps; deviations of the noise
 _TINY = 1e-6
 _LEAST_CURVE = 1e-3
 
@@ -89,15 +87,7 @@ class Score(Method):
     Config = ScoreConfig
 
     config: ScoreConfig
-    unit: Tensor
     smoothing: Tensor
-    looks: Tensor
-    seen: Tensor
-    shared: Tensor
-    filter: Tensor
-    camera: Tensor
-    scale: Tensor
-    base: Tensor
 
     def __init__(self, config: ScoreConfig, channels: int = 1) -> None:
         super().__init__(config, channels)
@@ -105,36 +95,29 @@ class Score(Method):
             channels, 2 * channels, width=config.width, depth=config.depth
         )
         self._kept: tuple[Any, list[dict[str, float]]] | None = None
-        levels = channels, growth.SUMS, growth.LEVELS
-        for name, value in {
-            "unit": torch.zeros(channels, 1, 1),
-            "smoothing": torch.tensor(config.smoothing_end),
-            "looks": torch.zeros((), dtype=torch.int64),
-            "seen": torch.zeros(levels),
-            "shared": torch.zeros(channels, len(growth.LAGS)),
-            "filter": torch.zeros(channels, 2),
-            "camera": torch.tensor([[0.0, 0.0, 0.01]] * channels),
-            "scale": torch.ones(channels),
-            "base": torch.zeros(channels),
-        }.items():
-            self.register_buffer(name, value)
+        self.gauge = Gauge(channels)
+        self.register_buffer("smoothing", torch.tensor(config.smoothing_end))
 
     def calibrate(self, noise: Sequence[NoiseModel], intensity: Intensity) -> None:
         """Keep the camera's numbers, and what a count is."""
-        for index, model in enumerate(noise):
-            numbers = model.gain, model.offset, model.read_variance
-            self.camera[index] = torch.tensor(numbers)
-            self.scale[index] = intensity.scale[index]
-            self.base[index] = intensity.offset[index]
+        self.gauge.calibrate(noise, intensity)
 
     def found(self) -> Mapping[str, float]:
-        """Parameters of the noise model as it is solved for, given or estimated."""
+        """Parameters of the noise model as it is solved for, given or estimated.
+
+        And how much noise that is, and how much the score itself tells, where they are
+        far apart: the kind or a parameter is then wrong, or the training too short.
+        """
         several = self.channels > 1
         return {
             f"{name} of channel {index}" if several else name: value
             for index in range(self.channels)
-            for name, value in self.numbers(index).items()
+            for name, value in (self.numbers(index) | self._doubt(index)).items()
         }
+
+    def _doubt(self, channel: int) -> dict[str, float]:
+        noise, zero = self._noise(channel), self._zero(channel)
+        return self.gauge.doubt(channel, noise, zero)
 
     @property
     def halo(self) -> int:
@@ -152,35 +135,12 @@ class Score(Method):
         return self.network.bytes_per_pixel + 64 * self.channels
 
     @torch.no_grad()
-    def _look(self, plane: Tensor) -> None:
-        """Measure the noise in the first crops, which are a sample of all."""
-        if int(self.looks) >= _LOOKS:
-            return
-        for index, crops in enumerate(plane.movedim(1, 0)):
-            sums, shared = growth.look(crops.float().cpu().numpy())
-            self.seen[index] += torch.from_numpy(sums).to(self.seen)
-            pace = 1 / (int(self.looks) + 1)
-            self.shared[index].lerp_(torch.from_numpy(shared).to(self.shared), pace)
-        self.looks += 1
-        # Seldom, so that the network need not follow.
-        if int(self.looks).bit_count() == 1 or int(self.looks) == _LOOKS:
-            for index in range(self.channels):
-                self._judge(index)
-
-    def _judge(self, channel: int) -> None:
-        """Filter that neighbors share the noise by, and what the noise was before."""
-        found = growth.filter_of(self.shared[channel].double().cpu().numpy())
-        if found["edge"] + found["corner"] <= _SHARED:
-            found = {"edge": 0.0, "corner": 0.0}
-        self.filter[channel] = torch.tensor([found["edge"], found["corner"]])
-        self.unit[channel] = self._measured(channel).deviation(**found)
-
-    def _filters(self) -> list[Kernel]:
-        """Of each channel's noise as it was measured; of a pixel where it is white."""
-        return [
-            Kernel.of(round(edge, 6), round(corner, 6))
-            for edge, corner in self.filter.tolist()
-        ]
+    def _feel(self, noisy: Tensor, white: Tensor) -> None:
+        """How steeply the score falls, lately."""
+        sign = torch.randint(0, 2, white.shape, generator=self.random).to(white) * 2 - 1
+        small = _PROBE * self.gauge.unit * sign
+        slope = (self.score(white + small) - self.score(white - small)) / (2 * small)
+        self.gauge.feel(noisy, slope, self.smoothing * self.gauge.unit)
 
     def losses(
         self, noisy: Tensor, progress: float, weight: Tensor | None = None
@@ -190,16 +150,18 @@ class Score(Method):
         With the square taken out, it is s^2 + 2 u s / sigma_a, in units of the noise:
         -1 where the score knows all noise, 0 where it knows nothing.
         """
-        self._look(noisy)
+        self.gauge.look(noisy)
         self.smoothing.fill_(self.config.smoothing(progress))
-        added = self.smoothing * self.unit
-        filters = self._filters()
+        added = self.smoothing * self.gauge.unit
+        filters = self.gauge.filters()
         white = _whitened(noisy, filters)
+        if float(torch.rand((), generator=self.random)) < _PROBED:
+            self._feel(noisy, white)
         drawn = torch.randn(noisy.shape, generator=self.random).to(noisy)
         u = torch.cat([drawn, -drawn]) if self.config.pairs else drawn
         crops = white.repeat(2, 1, 1, 1) if self.config.pairs else white
         score = self.score(crops + added * u)
-        each = (score**2 + 2 * u * score / added) * (self.unit**2 + added**2)
+        each = (score**2 + 2 * u * score / added) * (self.gauge.unit**2 + added**2)
         if any(kernel.inverse_radius for kernel in filters):
             each = _crop(each, _BORDER)
             weight = None if weight is None else _crop(weight, _BORDER)
@@ -230,7 +192,7 @@ class Score(Method):
         Tensor
             (B, C, H, W), in units of 1 / white.
         """
-        unit = self.unit.clamp(min=_TINY)
+        unit = self.gauge.unit.clamp(min=_TINY)
         mean, sure = self.network(white, halo).float().split(self.channels, dim=1)
         precision = sure.clamp(-_MOST_PRECISION, _MOST_PRECISION).exp()
         known: Tensor = precision * (mean - _crop(white, halo)) / unit**2
@@ -244,7 +206,7 @@ class Score(Method):
             msg = f"no output {output!r}; there are {', '.join(self.outputs)}"
             raise ValueError(msg)
         margin, before = (self._margin, self._before) if halo else (0, 0)
-        white = _crop(_whitened(noisy, self._filters()), before)
+        white = _crop(_whitened(noisy, self.gauge.filters()), before)
         score = self.score(white, halo - before - margin)
         plane = _crop(noisy, halo - margin).float()
         # A filter's inverse amplifies what half of the digits leave.
@@ -271,11 +233,11 @@ class Score(Method):
         Solved
             Of normalized intensities.
         """
-        scale = float(self.scale[channel])
+        scale = float(self.gauge.scale[channel])
         zero = self._zero(channel)
-        shift = float(self.base[channel]) - zero
-        added = float(self.smoothing * self.unit[channel])
-        kernel = self._filters()[channel]
+        shift = float(self.gauge.base[channel]) - zero
+        added = float(self.smoothing * self.gauge.unit[channel])
+        kernel = self.gauge.filters()[channel]
         # What was added in training is part of the noise whose score was learned.
         step = (added * score).clamp(-MOST_SIGMAS, MOST_SIGMAS)
         light = (plane + added * kernel.apply(step)) * scale + shift
@@ -289,25 +251,15 @@ class Score(Method):
 
     def numbers(self, channel: int = 0) -> dict[str, float]:
         """The noise model's parameters and offset, in counts, given or estimated."""
-        key = self.config, int(self.looks), self.camera.tolist(), self.scale.tolist()
+        key = self.config, self.gauge.state()
         if self._kept is None or self._kept[0] != key:
             config = self.config
             found = [
-                self._measured(i).numbers(config.kind, config.given, config.offset)
+                self.gauge.measured(i).numbers(config.kind, config.given, config.offset)
                 for i in range(self.channels)
             ]
             self._kept = key, found
         return self._kept[1][channel]
-
-    def _measured(self, channel: int) -> Measured:
-        gain, dark, read = self.camera[channel].tolist()
-        return Measured(
-            self.seen[channel].double().cpu().numpy(),
-            self.shared[channel].double().cpu().numpy(),
-            (gain, dark, read),
-            float(self.scale[channel]),
-            float(self.base[channel]),
-        )
 
     def _noise(self, channel: int) -> Noise:
         numbers = self.numbers(channel).copy()
@@ -318,14 +270,14 @@ class Score(Method):
         return self.numbers(channel)["offset"]
 
     def _easing(self, channel: int) -> NDArray[np.float64] | None:
-        light = self._measured(channel).mean() - self._zero(channel)
+        light = self.gauge.measured(channel).mean() - self._zero(channel)
         return self._noise(channel).easing(light)
 
     @property
     def _margin(self) -> int:
         """Pixels that solving needs on each side, in whole strides."""
         radius = 0
-        for index, kernel in enumerate(self._filters()):
+        for index, kernel in enumerate(self.gauge.filters()):
             easing = self._easing(index)
             more = 0 if easing is None else len(easing) // 2
             reach = self._noise(index).radius + kernel.inverse_radius + more
@@ -335,7 +287,7 @@ class Score(Method):
     @property
     def _before(self) -> int:
         """Pixels that the filters' inverses need on each side, in whole strides."""
-        return self._in_strides(max(k.inverse_radius for k in self._filters()))
+        return self._in_strides(max(k.inverse_radius for k in self.gauge.filters()))
 
     def _in_strides(self, pixels: int) -> int:
         return -(-pixels // self.stride) * self.stride

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from napari_blindsound.noise import growth
 
@@ -15,11 +16,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_blindsound.noise.base import Noise
+    from napari_blindsound.noise.kernel import Kernel
     from napari_blindsound.noise.models import Kind
 
     Floats = NDArray[np.float64]
 
 _TINY = 1e-6
+_DOUBT = 0.25  # twice as far as they were apart on phantoms
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,44 @@ class Measured:
             found = growth.estimated(kind, self._growth(offset), given)
         found |= given
         return {**{name: found[name] for name in kind.needs}, "offset": offset}
+
+    def doubt(
+        self, noise: Noise, offset: float, felt: Floats, filters: Kernel
+    ) -> dict[str, float]:
+        """Deviation of the noise as it is solved for, and as a score has it, if apart.
+
+        Parameters
+        ----------
+        noise : Noise
+            As it is solved for.
+        offset : float
+            Its counts without light.
+        felt : ndarray
+            Sums as of :func:`napari_blindsound.noise.felt.felt`; zeros where there was
+            no look at the score.
+        filters : Kernel
+            What noise went through after what was felt.
+
+        Returns
+        -------
+        dict of str to float
+            By words for the user, in counts; empty where they agree.
+        """
+        seen = felt[0] > 0
+        if not seen.any():
+            return {}
+        pixels, light, variance = felt[:, seen]
+        counts = light / pixels * self.scale + self.base - offset
+        # One pixel is as good as an even image, also for a filter.
+        levels = torch.from_numpy(counts).clamp(min=0)[:, None, None]
+        clean = levels / noise.mean(torch.ones_like(levels))
+        solved = noise.variance(clean).ravel().numpy()
+        passed = float(np.square(filters.weights).sum()) * self.scale**2
+        learned = math.sqrt(max(passed * variance.sum() / pixels.sum(), 0.0))
+        used = math.sqrt(max(float(np.average(solved, weights=pixels)), 0.0))
+        if abs(learned - used) <= _DOUBT * max(learned, used):
+            return {}
+        return {"noise, as solved for": used, "noise, as the score has it": learned}
 
     def mean(self) -> float:
         """Mean of the noisy images, in counts."""

@@ -35,13 +35,14 @@ LEVELS = 50
 """Levels of light, from -0.3 to 1.7 of the range that images are normalized to."""
 SUMS = 3
 """Numbers kept of each level: pixels, and sums of their light and variance."""
+FEWEST = 60
+"""Pixels of a level that are worth a look."""
 LAGS = ((0, 1), (1, 1), (0, 2), (1, 2), (2, 2))
 """Rows and columns between two pixels whose noise is compared."""
 
 _LOW, _HIGH = -0.3, 1.7
 _WINDOW = 5
 _QUANTILE, _QUANTILE_SIGMAS = 0.9, 1.6448536
-_FEWEST = 60  # pixels of a level in one look
 _ROUNDS = 20
 _OUTLIER = 2.0
 _LEAST_SPREAD = 0.05
@@ -101,18 +102,23 @@ def look(planes: NDArray[np.float32]) -> tuple[Floats, Floats]:
     inner = planes.astype(np.float64)
     across = inner[:, :-2] - 2 * inner[:, 1:-1] + inner[:, 2:]
     response = (across[..., :-2] - 2 * across[..., 1:-1] + across[..., 2:]) / 6
-    local = uniform_filter(inner, (0, _WINDOW, _WINDOW))[:, 1:-1, 1:-1]
-    place = (local - _LOW) / (_HIGH - _LOW) * LEVELS
-    level = np.clip(place.astype(int), 0, LEVELS - 1)
+    local, level = (part[:, 1:-1, 1:-1] for part in levels(inner))
     sums = np.zeros((SUMS, LEVELS))
     for index in np.unique(level):
         here = level == index
         count = int(here.sum())
-        if count >= _FEWEST:
+        if count >= FEWEST:
             spread = np.quantile(np.abs(response[here]), _QUANTILE) / _QUANTILE_SIGMAS
             sums[:, index] = count, local[here].sum(), count * spread**2
     sign = np.sign(response)
     return sums, np.array([_agreement(sign, lag) for lag in LAGS])
+
+
+def levels(planes: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """Light around each pixel of planes, (n, h, w), and its level."""
+    local = uniform_filter(planes, (0, _WINDOW, _WINDOW))
+    place = (local - _LOW) / (_HIGH - _LOW) * LEVELS
+    return local, np.clip(place.astype(np.int64), 0, LEVELS - 1)
 
 
 def of_line(gain: float, dark: float, read_variance: float) -> Floats:
