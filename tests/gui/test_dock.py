@@ -240,7 +240,7 @@ def test_unwritable_place_is_told_and_the_dock_goes_on(dock, viewer, qtbot, tmp_
 @pytest.mark.once
 def test_stopped_result_is_continued(dock, viewer, qtbot, tmp_path):
     made = phantom("timelapse", size=96, frames=2).noisy
-    layer = viewer.add_image(np.tile(made, (12, 5, 5)), axis_labels=("t", "y", "x"))
+    layer = viewer.add_image(np.tile(made, (12, 8, 8)), axis_labels=("t", "y", "x"))
     choose(dock, qtbot, layer)
     train(dock, qtbot)
     place = tmp_path / "long.ome.zarr"
