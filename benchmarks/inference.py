@@ -1,11 +1,14 @@
-"""Throughput of tiled, lazy and written results against the bare network, and memory.
+"""Throughput of bare, tiled, lazy and written results against the plain network.
 
     python benchmarks/inference.py             # ratios, one process, alternating
     python benchmarks/inference.py --memory    # peak of writing 16 x 2048 x 2048 uint16
 
-"Bare" is one forward pass of the network over the whole plane, already normalized and
-on its device: no reading, no repair of hot pixels, no halo, no tiles. "Bare tiles" is
-the same in the tiles that the package chooses, without their halo.
+"Plain" is one forward pass of the published graph, as anybody would write it down, with
+the same weights, over the whole plane, already normalized and on its device: no
+reading, no repair of hot pixels, no halo, no tiles. "Bare" is our network likewise,
+"bare tiles" that in the tiles that the package chooses, without their halo. Arithmetic
+is counted where this thread does it, and its share of the peak is that of the machine,
+measured in the same process (see machine.py).
 """
 
 from __future__ import annotations
@@ -21,6 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+
+from machine import Clock, add_options, operations, peak
+from napari_blindsound.training.threads import fixed
+from plain import PlainUNet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,50 +46,66 @@ def main() -> None:
     parser.add_argument("--width", type=int, help="of the network; the preset's if not")
     parser.add_argument("--depth", type=int, help="of the network; the preset's if not")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, help="of torch; all cores if not given")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--skip", nargs="*", default=[], help="ways, such as lazy")
+    add_options(parser)
     parser.add_argument("--memory", action="store_true", help="measure memory instead")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    if arguments.measure:
-        measure_memory(arguments.measure, arguments)
-    elif arguments.memory:
-        memory(arguments)
-    else:
-        throughput(arguments)
+    with fixed(arguments.threads):
+        if arguments.measure:
+            measure_memory(arguments.measure, arguments)
+        elif arguments.memory:
+            memory(arguments)
+        else:
+            throughput(arguments)
 
 
 def throughput(arguments: argparse.Namespace) -> None:
-    """Time each way in turn, and print medians and ratios to the bare network."""
+    """Time each way in turn, and print medians, ratios and shares of the peak."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "source.zarr")
         volume = make_source(source, (1, arguments.size, arguments.size))
         denoiser = make_denoiser(volume, arguments)
+        clock = Clock(arguments.clock, denoiser.device)
         ways = make_ways(denoiser, volume, Path(folder))
+        ways = {name: run for name, run in ways.items() if name not in arguments.skip}
+        most = peak(2 * denoiser.methods[0].config.width, denoiser.device, clock)
+        # The first round warms up, and counts.
+        work = {name: operations(run) for name, run in ways.items()}
         seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for repeat in range(arguments.repeats + 1):
+        for _ in range(arguments.repeats):
             for name, run in ways.items():
-                elapsed = timed(run)
-                if repeat:  # the first round warms up
-                    seconds[name].append(elapsed)
-    print(f"{describe(denoiser)}; {volume.shape} {volume.dtype}")
-    print(f"{'way':<10} {'seconds':>8} {'Mpx/s':>8} {'of bare':>8}  (each round)")
+                seconds[name].append(clock.seconds(run))
+    print(f"{describe(denoiser)}, {arguments.clock} clock; {volume.shape}")
+    print(most)
+    print(
+        f"{'way':<10} {'seconds':>8} {'Mpx/s':>8} {'x plain':>8} {'of bare':>8} "
+        f"{'kFLOP/px':>9} {'of peak':>8}"
+    )
+    pixels = arguments.size**2
     for name, values in seconds.items():
-        pairs = zip(seconds["bare"], values, strict=True)
-        ratios = [bare / value for bare, value in pairs]
         median = statistics.median(values)
-        rounds = " ".join(f"{ratio:.3f}" for ratio in ratios)
-        rate = arguments.size**2 / median / 1e6
-        ratio = statistics.median(ratios)
-        print(f"{name:<10} {median:8.3f} {rate:8.2f} {ratio:8.3f}  ({rounds})")
+        counted = f"{work[name] / pixels / 1e3:9.1f}" if work[name] else f"{'':>9}"
+        share = f"{work[name] / median / most.most:8.0%}" if work[name] else ""
+        print(
+            f"{name:<10} {median:8.3f} {pixels / median / 1e6:8.2f} "
+            f"{ratio(seconds, 'plain', name)} {ratio(seconds, 'bare', name)} "
+            f"{counted} {share}"
+        )
+
+
+def ratio(seconds: dict[str, list[float]], other: str, name: str) -> str:
+    """How many times as fast as another way, the median over rounds."""
+    if other not in seconds:
+        return " " * 8
+    pairs = zip(seconds[other], seconds[name], strict=True)
+    return f"{statistics.median(theirs / ours for theirs, ours in pairs):8.3f}"
 
 
 def make_ways(
     denoiser: Denoiser, volume: Volume, folder: Path
 ) -> dict[str, Callable[[], object]]:
-    """The things to compare."""
+    """The things to compare, the plain network first."""
     from napari_blindsound.inference.lazy import lazy
     from napari_blindsound.inference.store import WriteConfig, write
     from napari_blindsound.inference.tiling import Tiler, denoise_region, tile_size
@@ -97,16 +120,24 @@ def make_ways(
     pixels = Tiler(denoiser).pixels
     tall, wide = tile_size(*volume.shape[1:], halo=halo, stride=stride, pixels=pixels)
 
+    settings = denoiser.methods[0].config
+    published = PlainUNet(settings.width, settings.depth)
+    published.load_state_dict(denoiser.methods[0].network.state_dict())
+    published = published.to(denoiser.device).eval()
+
+    def plain() -> None:
+        with torch.inference_mode():
+            published(plane)
+
     def network(tall: int, wide: int) -> None:
         for y in range(0, volume.shape[1], tall):
             for x in range(0, volume.shape[2], wide):
                 with torch.inference_mode():
                     part = plane[..., y : y + tall, x : x + wide]
                     denoiser.methods[0].denoise(part)
-        if plane.device.type == "cuda":
-            torch.cuda.synchronize()
 
     return {
+        "plain": plain,
         "bare": lambda: network(*volume.shape[1:]),
         "bare tiles": lambda: network(tall, wide),
         "tiled": lambda: denoise_region(denoiser, volume, whole),
@@ -183,13 +214,6 @@ def describe(denoiser: Denoiser) -> str:
         f"width {config['width']}, depth {config['depth']}, halo {denoiser.halo}, "
         f"{denoiser.device}, {torch.get_num_threads()} thread(s)"
     )
-
-
-def timed(run: Callable[[], object]) -> float:
-    """Seconds of one call."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def resident() -> int:
