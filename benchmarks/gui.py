@@ -218,7 +218,7 @@ def large(
 
 def set_steps(dock: DenoiseDock, steps: int) -> None:
     """Train for a number of steps."""
-    plan = replace(dock.session.plan, unit="steps", amount=steps)
+    plan = replace(dock.session.plan, unit="steps", amount=steps, ending="last")
     dock.session.set_plan(plan)
 
 

@@ -70,7 +70,7 @@ def test_a_training_that_judges_itself_is_what_the_command_line_does(
     open_image(dock, qtbot, tmp_path)
     told = []
     dock.session.events.progressed.connect(told.append)
-    dock.train.until.click()
+    assert dock.train.until.isChecked()
     train(dock, qtbot, 300)
     assert not any(isinstance(event, Quality) for event in told)
     judged = [event for event in told if isinstance(event, Judged)]

@@ -35,7 +35,7 @@ def data(noisy):
 @pytest.fixture
 def session(qtbot):
     made = Session()
-    made.set_plan(Plan(settings=SMALL, unit="steps", amount=40))
+    made.set_plan(Plan(settings=SMALL, unit="steps", amount=40, ending="last"))
     yield made
     made.close(5)
 
@@ -248,7 +248,7 @@ def test_missing_model_is_told(session, qtbot, tmp_path):
 
 def test_closing_while_training_frees_the_model(qtbot, data):
     session = Session()
-    session.set_plan(Plan(settings=SMALL, unit="steps", amount=10**6))
+    session.set_plan(Plan(settings=SMALL, unit="steps", amount=10**6, ending="last"))
     session.choose(data)
     session.start()
     qtbot.waitUntil(lambda: session.training is not None, timeout=LONG)
