@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,7 +26,8 @@ def planes():
 
 def measured():
     camera = (0.0, 0.0, 0.01)
-    return Measured(np.zeros((SUMS, LEVELS)), np.zeros(len(LAGS)), camera, 200.0, 10.0)
+    none = np.zeros((SUMS, LEVELS))
+    return Measured(none, none, np.zeros(len(LAGS)), camera, 200.0, 10.0)
 
 
 def test_the_exact_score_tells_the_noise(planes):
@@ -66,7 +68,7 @@ def test_noise_behind_a_filter_is_compared_behind_it(planes):
 def test_noise_before_a_filter_is_more(planes):
     sums = np.zeros((SUMS, LEVELS))
     sums[:, 20] = 100, 50, 100 * 0.01
-    found = Measured(sums, np.zeros(len(LAGS)), (0.0, 0.0, 0.01), 200.0, 10.0)
+    found = replace(measured(), sums=sums)
     assert found.deviation(0.0, 0.0) == pytest.approx(0.1, rel=1e-4)
     assert found.deviation(0.1, 0.05) > 0.2
     assert found.mean() == pytest.approx(110)

@@ -44,6 +44,7 @@ class Gauge(nn.Module):
     unit: Tensor
     looks: Tensor
     seen: Tensor
+    wide: Tensor
     shared: Tensor
     filter: Tensor
     felt: Tensor
@@ -59,6 +60,7 @@ class Gauge(nn.Module):
             "unit": torch.zeros(channels, 1, 1),
             "looks": torch.zeros((), dtype=torch.int64),
             "seen": torch.zeros(levels),
+            "wide": torch.zeros(levels),
             "shared": torch.zeros(channels, len(growth.LAGS)),
             "filter": torch.zeros(channels, 2),
             "felt": torch.zeros(levels),
@@ -82,8 +84,11 @@ class Gauge(nn.Module):
         if int(self.looks) >= _LOOKS:
             return
         for index, crops in enumerate(plane.movedim(1, 0)):
-            sums, shared = growth.look(crops.float().cpu().numpy())
+            planes = crops.float().cpu().numpy()
+            sums, shared = growth.look(planes)
             self.seen[index] += torch.from_numpy(sums).to(self.seen)
+            sums, _ = growth.look(planes, growth.WIDE)
+            self.wide[index] += torch.from_numpy(sums).to(self.wide)
             pace = 1 / (int(self.looks) + 1)
             self.shared[index].lerp_(torch.from_numpy(shared).to(self.shared), pace)
         self.looks += 1
@@ -133,6 +138,7 @@ class Gauge(nn.Module):
         gain, dark, read = self.camera[channel].tolist()
         return Measured(
             self.seen[channel].double().cpu().numpy(),
+            self.wide[channel].double().cpu().numpy(),
             self.shared[channel].double().cpu().numpy(),
             (gain, dark, read),
             float(self.scale[channel]),

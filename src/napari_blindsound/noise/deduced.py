@@ -32,8 +32,10 @@ class Measured:
 
     Parameters
     ----------
-    sums, shared : ndarray
-        As of :func:`napari_blindsound.noise.growth.look`; zeros where nothing was seen.
+    sums, wide, shared : ndarray
+        As of :func:`napari_blindsound.noise.growth.look`, with one and with
+        :data:`~napari_blindsound.noise.growth.WIDE` pixels between the weights; zeros
+        where nothing was seen.
     camera : tuple of float
         Gain, dark level and variance in the dark, from the calibration.
     scale, base : float
@@ -41,6 +43,7 @@ class Measured:
     """
 
     sums: Floats
+    wide: Floats
     shared: Floats
     camera: tuple[float, float, float]
     scale: float
@@ -68,7 +71,11 @@ class Measured:
         sigma = max(math.sqrt(read), _TINY)
         found = {"gain": gain * self.scale, "sigma": sigma * self.scale}
         if kind.first != "camera":
-            found = growth.estimated(kind, self._growth(offset), given)
+            wide = None
+            if self.wide.any():
+                seen = self.wide, self.shared, self.scale, self.base - offset
+                wide = growth.Growth.of(*seen)
+            found = growth.estimated(kind, self._growth(offset), given, wide)
         found |= given
         return {**{name: found[name] for name in kind.needs}, "offset": offset}
 

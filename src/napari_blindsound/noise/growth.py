@@ -23,7 +23,7 @@ from scipy.optimize import nnls
 from napari_blindsound.noise.rayleigh import MEAN, VARIANCE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -37,6 +37,8 @@ SUMS = 3
 """Numbers kept of each level: pixels, and sums of their light and variance."""
 FEWEST = 60
 """Pixels of a level that are worth a look."""
+WIDE = 2
+"""Pixels between the weights of a Laplacian that a filter lets more through to."""
 LAGS = ((0, 1), (1, 1), (0, 2), (1, 2), (2, 2))
 """Rows and columns between two pixels whose noise is compared."""
 
@@ -83,13 +85,15 @@ class Growth:
         )
 
 
-def look(planes: NDArray[np.float32]) -> tuple[Floats, Floats]:
+def look(planes: NDArray[np.float32], step: int = 1) -> tuple[Floats, Floats]:
     """Sums for each level of light, and correlations of neighbors.
 
     Parameters
     ----------
     planes : ndarray
         (n, h, w), normalized, of one channel.
+    step : int
+        Pixels from one weight of the Laplacian to the next.
 
     Returns
     -------
@@ -100,9 +104,14 @@ def look(planes: NDArray[np.float32]) -> tuple[Floats, Floats]:
         change much.
     """
     inner = planes.astype(np.float64)
-    across = inner[:, :-2] - 2 * inner[:, 1:-1] + inner[:, 2:]
-    response = (across[..., :-2] - 2 * across[..., 1:-1] + across[..., 2:]) / 6
-    local, level = (part[:, 1:-1, 1:-1] for part in levels(inner))
+    first, middle, last = (
+        slice(0, -2 * step),
+        slice(step, -step),
+        slice(2 * step, None),
+    )
+    across = inner[:, first] - 2 * inner[:, middle] + inner[:, last]
+    response = (across[..., first] - 2 * across[..., middle] + across[..., last]) / 6
+    local, level = (part[:, middle, middle] for part in levels(inner))
     sums = np.zeros((SUMS, LEVELS))
     for index in np.unique(level):
         here = level == index
@@ -129,7 +138,7 @@ def of_line(gain: float, dark: float, read_variance: float) -> Floats:
 
 
 def estimated(
-    kind: Kind, growth: Growth, known: Mapping[str, float]
+    kind: Kind, growth: Growth, known: Mapping[str, float], wide: Growth | None = None
 ) -> dict[str, float]:
     """Parameters of a model that explain the noise seen.
 
@@ -141,6 +150,9 @@ def estimated(
         In the unit that parameters are wanted in, with zero where there is no light.
     known : mapping of str to float
         Parameters that are given, such as those of the filter.
+    wide : Growth, optional
+        Of a Laplacian with `WIDE` pixels between its weights. Where one noise went
+        through a filter and another did not, they are told apart by the two.
 
     Returns
     -------
@@ -163,6 +175,9 @@ def estimated(
         slope, dark = _fit([light, 0 * light + 1], np.sqrt(variance), growth.pixels)
         return {**found, "a": slope, "b": max(dark, 1e-3 * math.sqrt(variance.max()))}
     basis = {"poisson": light, "gamma": light**2, "rayleigh": light**2}
+    if kind.is_mixed and kind.is_correlated and wide is not None:
+        passes = [passed(weights["edge"], weights["corner"], s) for s in (1, WIDE)]
+        return {**found, **_apart(kind.first, [growth, wide], passes)}
     columns = [basis[kind.first]] if kind.first in basis else []
     if kind.is_mixed or not columns:
         columns.append(0 * light + 1)
@@ -175,6 +190,24 @@ def estimated(
         after = passed(weights["edge"], weights["corner"]) if kind.is_correlated else 1
         found["sigma"] = math.sqrt(max(constant, least) * after)
     return {**found, **_parameter(kind.first, max(slopes[0], _TINY))}
+
+
+def _apart(
+    first: str, seen: Sequence[Growth], passes: Sequence[float]
+) -> dict[str, float]:
+    """Noise that a filter let so much of through, and that which it did not meet."""
+    power = 1 if first == "poisson" else 2
+    filtered = [
+        part * np.maximum(growth.light, _TINY) ** power
+        for growth, part in zip(seen, passes, strict=True)
+    ]
+    column = np.concatenate(filtered)
+    variance = np.concatenate([growth.variance for growth in seen])
+    pixels = np.concatenate([growth.pixels for growth in seen])
+    slope, constant = _fit([column, np.ones_like(column)], variance, pixels)
+    least = 1e-3 * float(variance.max())
+    numbers = _parameter(first, max(slope, _TINY))
+    return {**numbers, "sigma": math.sqrt(max(constant, least))}
 
 
 def dark_level(kind: Kind, growth: Growth) -> float | None:
@@ -220,9 +253,9 @@ def _free_dark_level(kind: Kind, growth: Growth) -> float | None:
     return None if slope <= _TINY else float(min((below - above) / slope, light[0]))
 
 
-def passed(edge: float, corner: float) -> float:
+def passed(edge: float, corner: float, step: int = 1) -> float:
     """Variance of white noise that a 3 x 3 filter and the Laplacian leave."""
-    power = np.abs(_laplacian() * _filter(np.array(edge), np.array(corner))) ** 2
+    power = np.abs(_laplacian(step) * _filter(np.array(edge), np.array(corner))) ** 2
     return float(power.mean())
 
 
@@ -273,9 +306,10 @@ def _agreement(sign: Floats, lag: tuple[int, int]) -> float:
     return math.sin(math.pi / 2 * float(np.mean(pairs)))
 
 
-@lru_cache(maxsize=1)
-def _laplacian() -> Floats:
-    line = np.array([1.0, -2.0, 1.0])
+@lru_cache(maxsize=2)
+def _laplacian(step: int = 1) -> Floats:
+    line = np.zeros(2 * step + 1)
+    line[::step] = 1.0, -2.0, 1.0
     return np.asarray(np.fft.fft2(np.outer(line, line) / 6, (_GRID, _GRID)))
 
 
