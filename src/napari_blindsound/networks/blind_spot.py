@@ -7,7 +7,7 @@ everything after it looks only at steps of the dilation, which never lead back t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -112,6 +112,8 @@ class BlindSpotNet(nn.Module):
     kernel : {"3x3", "5x5"}
         Of the wide path of a block.
     """
+
+    costly: ClassVar[str] = "features"  # what to compile
 
     def __init__(
         self,

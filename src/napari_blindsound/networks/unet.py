@@ -15,6 +15,7 @@ of its weights. What differs is how it is evaluated, never what comes out:
 from __future__ import annotations
 
 from functools import cache
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -107,6 +108,8 @@ class UNet(nn.Module):
     depth : int
         Number of poolings by 2.
     """
+
+    costly: ClassVar[str] = "trunk"  # what to compile
 
     def __init__(
         self, inputs: int = 1, outputs: int = 1, *, width: int = 48, depth: int = 5

@@ -36,3 +36,8 @@ class TrainConfig(BaseModel):
         description="processor threads of work on the CPU, part of what decides its "
         "bits; by default torch's own number",
     )
+    compile: bool = Field(
+        False,
+        description="compile the network before training (torch.compile): a minute or "
+        "more at the start, which only long trainings can earn back",
+    )

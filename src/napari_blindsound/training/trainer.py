@@ -6,10 +6,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from napari_blindsound.errors import ModelError
-from napari_blindsound.networks.device import mixed_precision, pick_device
+from napari_blindsound.networks.device import pick_device
 from napari_blindsound.networks.memory import keep_freed_memory
 from napari_blindsound.training.checkpoint import prefixed, under
 from napari_blindsound.training.config import TrainConfig
@@ -21,6 +19,7 @@ from napari_blindsound.training.events import (
     TrainEvent,
 )
 from napari_blindsound.training.forecast import Forecast
+from napari_blindsound.training.gradient import Gradient
 from napari_blindsound.training.meter import Meter
 from napari_blindsound.training.schedules import SCHEDULES, care
 from napari_blindsound.training.stopping import Stopping
@@ -89,6 +88,8 @@ class Trainer:
         self.method = method.to(self.device)
         self.method.random.manual_seed(config.seed)
         self.descent = Descent(self.method)
+        # After the average's copy, which stays plain.
+        self._gradient = Gradient(self.method, self.device, compiled=config.compile)
         self.patches = patches
         self.step = 0
         self.seconds = 0.0
@@ -299,16 +300,9 @@ class Trainer:
             SCHEDULES[self.method.config.schedule](within) * self._care
         )
         noisy, weight = self._draw()
-        random = self.method.random.get_state()
-        total: dict[str, Tensor] = {}
-        with mixed_precision(self.device, getattr(self.method.config, "width", None)):
-            for terms in self.method.losses(noisy, progress, weight):
-                if stop.is_set():
-                    self.method.random.set_state(random)
-                    return {}
-                torch.stack(list(terms.values())).sum().backward()
-                for name, term in terms.items():
-                    total[name] = total.get(name, 0) + term.detach()
+        total = self._gradient.find(noisy, weight, progress, stop)
+        if not total:
+            return {}
         self.descent.step(self.step)
         self.step += 1
         self._drawn = None
