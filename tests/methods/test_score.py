@@ -147,6 +147,20 @@ def test_noise_that_a_camera_does_not_make(name):
     )
 
 
+def test_a_camera_that_filters_gets_no_rougher():
+    """Even noise of one level, which only the filter makes alike in neighbors."""
+    random = torch.Generator().manual_seed(0)
+    noise = models()["gaussian-correlated"].noise(Parameters())
+    clean = torch.full((128, 128), 500.0)
+    noisy = noise.sample(clean, random).numpy()
+    model = trained(Volume((noisy,), Axes.parse("YX"), "shared"), 120)
+    assert model.methods[0].gauge.filter.any()
+    left = model(noisy) - 500
+    assert left.std() < 0.5 * noisy.std()
+    steps = np.diff(left, axis=0).std() / np.diff(noisy, axis=0).std()
+    assert steps < 0.7
+
+
 def test_channels_have_numbers_of_their_own():
     made = phantom(size=64, channels=2)
     model = trained(made.volume(), 8, channels="joint")

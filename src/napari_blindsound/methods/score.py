@@ -60,7 +60,8 @@ class Score(Method):
     largest, and takes long to be learned. So the filter W that makes white noise alike
     is measured first, and the score is learned of z, where y = W z, whose noise is
     white: what is added in training is W u, and the score of y follows as :math:`s(y) =
-    W^{-1} s(z)`, for whatever noise and filter is chosen later.
+    W^{-1} s(z)`, for whatever noise and filter is chosen later. The camera's noise is
+    taken to have gone through W, as many a camera filters.
 
     Parameters that are not given follow from how the noise grows with the light, and,
     of filters, from how neighbors share it, both measured during the training. The
@@ -242,7 +243,11 @@ class Score(Method):
         step = (added * score).clamp(-MOST_SIGMAS, MOST_SIGMAS)
         light = (plane + added * kernel.apply(step)) * scale + shift
         taken = Taken.of(added * scale, kernel)
-        known = kernel.invert(score) / scale
+        if self.config.kind.first == "camera":
+            # A camera's noise is of whatever filter it went through.
+            known = kernel.apply(score) / (kernel.power * scale)
+        else:
+            known = kernel.invert(score) / scale
         found = self._noise(channel).solve(light, known, taken)
         easing, clean = self._easing(channel), found.clean
         if easing is not None:

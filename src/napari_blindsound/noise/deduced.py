@@ -110,7 +110,7 @@ class Measured:
         levels = torch.from_numpy(counts).clamp(min=0)[:, None, None]
         clean = levels / noise.mean(torch.ones_like(levels))
         solved = noise.variance(clean).ravel().numpy()
-        passed = float(np.square(filters.weights).sum()) * self.scale**2
+        passed = filters.power * self.scale**2
         learned = math.sqrt(max(passed * variance.sum() / pixels.sum(), 0.0))
         used = math.sqrt(max(float(np.average(solved, weights=pixels)), 0.0))
         if abs(learned - used) <= _DOUBT * max(learned, used):

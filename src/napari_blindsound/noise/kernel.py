@@ -101,6 +101,11 @@ class Kernel(BaseModel):
         assert found is not None
         return len(found) // 2
 
+    @property
+    def power(self) -> float:
+        """Variance that white noise of one has behind it."""
+        return float(np.square(self.weights).sum())
+
     def apply(self, image: Tensor) -> Tensor:
         """A times an image, (..., H, W)."""
         return filtered(image, np.array(self.weights))
