@@ -68,7 +68,9 @@ def test_repeats_that_the_model_saw_do_not_flatter_it():
     light = np.maximum(cells.clean.astype("f8") - camera.offset, 0) / camera.gain
     noisy = np.stack([camera.expose(light, random) for _ in range(frames)])
     volume = Volume((noisy,), Axes.parse("TYX"), "repeats")
-    model = train(volume, steps=200, settings={**TEACHES, "context": "T1"})
+    model = train(
+        volume, steps=200, settings={**TEACHES, "context": "T1", "start": "cold"}
+    )
     found = estimate_quality(model, volume, data_range=PEAK)
     assert found.source == "repeats"
     clean = np.broadcast_to(cells.clean, noisy.shape)
