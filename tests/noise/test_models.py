@@ -275,7 +275,7 @@ def test_parameters_are_found_in_the_noise(name, generator):
     found = growth.estimated(kind, seen, {}, wider)
     expected = (MIXED if kind.is_mixed else PAPER).model_dump()
     # Of two noises, the one that matters less is found less well.
-    within = 0.15 if kind.is_mixed else 0.08
+    within = 0.2 if kind.is_mixed else 0.08
     assert found.keys() == set(kind.needs)
     for parameter, value in found.items():
         assert value == pytest.approx(expected[parameter], rel=within), parameter

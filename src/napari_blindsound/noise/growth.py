@@ -50,6 +50,7 @@ _OUTLIER = 2.0
 _LEAST_SPREAD = 0.05
 _TINY = 1e-12
 _MOST_MISFIT = 0.3  # of one level
+_APART = ("gamma", "poisson")  # Rayleigh's parameter is told too large by structure
 _WORSE = 1.15  # misfit of a zero at zero counts, in parts of the least, that is borne
 _GRID = 32
 _LEAST_CENTER = 0.3  # response of a filter, so that it has an inverse
@@ -175,7 +176,7 @@ def estimated(
         slope, dark = _fit([light, 0 * light + 1], np.sqrt(variance), growth.pixels)
         return {**found, "a": slope, "b": max(dark, 1e-3 * math.sqrt(variance.max()))}
     basis = {"poisson": light, "gamma": light**2, "rayleigh": light**2}
-    if kind.is_mixed and kind.is_correlated and wide is not None:
+    if kind.is_mixed and kind.is_correlated and wide and kind.first in _APART:
         passes = [passed(weights["edge"], weights["corner"], s) for s in (1, WIDE)]
         return {**found, **_apart(kind.first, [growth, wide], passes)}
     columns = [basis[kind.first]] if kind.first in basis else []
