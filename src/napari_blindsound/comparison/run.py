@@ -247,16 +247,18 @@ class Comparison:
         yield from self._judged(number, denoiser, stop)
 
     def _recipe(self, row: Row) -> Recipe:
-        config = self.config
+        config, kind = self.config, methods.find(row.name).Config
+        # A preset that learns nothing is given no time for it.
+        steps = config.steps if kind.preset(row.preset).steps else 0
         # Not every method can see neighbors, and one that cannot has no such setting.
-        can_see = "context" in methods.find(row.name).Config.model_fields
+        can_see = "context" in kind.model_fields
         return Recipe(
             method=row.name,
             preset=row.preset,
             settings={"context": "none"} if config.alone and can_see else {},
             train=TrainConfig(
-                steps=config.steps,
-                seconds=None if config.steps is not None else config.seconds,
+                steps=steps,
+                seconds=None if steps is not None else config.seconds,
                 seed=config.seed,
                 device=config.device,
                 threads=config.threads,

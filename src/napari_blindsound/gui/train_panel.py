@@ -193,8 +193,11 @@ class TrainPanel(Panel):
         method = self._method
         if method is None:
             return
+        config = method.Config.preset(self._preset_name)
+        at = self.unit.findData("preset")
+        self.unit.setItemText(at, f"{_UNITS['preset']} ({config.steps})")
         self._form = ConfigForm(method.Config, shown=_SHOWN)
-        self._form.set_values(method.Config.preset(self._preset_name).model_dump())
+        self._form.set_values(config.model_dump())
         self._form.changed.connect(self._on_settings)
         self._form_place.addWidget(self._form)
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _KEPT = 256  # moments that are remembered
 _HALF = 0.5
+_FEW = 8
+"""Steps of a later stage that tell less of it than the stages before."""
 _SLOW = 0.5  # s, a step that takes longer is not rehearsed twice
 
 
@@ -91,7 +93,8 @@ class Tempo:
 
     def _measure(self) -> None:
         """Look at the last half of the steps, or of the time, in this stage."""
-        if len(self._moments) < 2:
+        is_first = not self._known
+        if len(self._moments) <= (1 if is_first else _FEW):
             return
         (first, begun), (last, now) = self._moments[0], self._moments[-1]
         middle, since = first + _HALF * (last - first), begun + _HALF * (now - begun)
@@ -113,7 +116,7 @@ class Forecast:
     Attributes
     ----------
     afterwards : float
-        Work that comes after the last step, in steps.
+        Work that comes after the last step, in steps of the last stage.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -149,7 +152,8 @@ class Forecast:
             bounds.append(0.0)
         seconds = max(0.0, min(bounds))
         if self.afterwards:
-            last = self._tempo.of_stage(0)
+            # What is then applied is what the last stage has taught.
+            last = self._tempo.of_stage(len(trainer.method.stages) - 1)
             seconds += self.afterwards * last if math.isfinite(last) else 0.0
         return Left(seconds, end is not None and not end.cools_from)
 
