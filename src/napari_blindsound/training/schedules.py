@@ -15,7 +15,7 @@ HOLD = {"one-cycle": (0.4, 0.85), "halving": (0.19, 0.19)}
 towards until it has settled: the learning rate falls with the root of the steps."""
 WARM_STEPS, WARM_FRACTION = 300, 0.25
 """Steps to get there, or part of the budget, whichever is shorter."""
-_LEAST_CARE, _MANY_STEPS = 1 / 3, 12_000
+_LEAST_CARE, _MANY_STEPS = 0.2, 20_000
 COOL = 0.25
 """Part of all its steps that such a training cools down for."""
 
@@ -35,7 +35,7 @@ def halving(progress: float) -> float:
 def care(steps: float) -> float:
     """Part of the highest learning rate for weights that are good from the start.
 
-    A third where there are few steps, which could not win back what they lose; all of
+    A fifth where there are few steps, which could not win back what they lose; all of
     it where there are many.
 
     Parameters
