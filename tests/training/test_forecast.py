@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from copy import deepcopy
 
 import pytest
@@ -43,8 +45,10 @@ def followed(trainer, costs, preparation=0.0):
     told = []
     for step, seconds in enumerate(moments):
         trainer.step, trainer.seconds = step, seconds
-        trainer.forecast.note()
-        told.append((step / len(costs), trainer.forecast.left(), moments[-1] - seconds))
+        trainer.forecast.note(trainer)
+        told.append(
+            (step / len(costs), trainer.forecast.left(trainer), moments[-1] - seconds)
+        )
     return told
 
 
@@ -85,7 +89,7 @@ def test_a_computer_that_becomes_slow_is_followed(stack):
 def test_of_time_it_is_known_what_is_left(stack):
     trainer = make_trainer(stack, seconds=10.0)
     trainer.seconds = 4.0
-    assert trainer.forecast.left() == (6.0, False)
+    assert trainer.forecast.left(trainer) == (6.0, False)
     both = make_trainer(stack, seconds=10.0, steps=100)
     told = followed(both, [0.01] * 100)
     assert_right(told)
@@ -106,15 +110,15 @@ def test_where_it_may_end_by_itself_the_budget_is_the_most(stack):
     [trainer] = training._trainers
     for step in range(301):
         trainer.step, trainer.seconds = step, 0.01 * step
-        trainer.forecast.note()
-    assert trainer.forecast.left() == (pytest.approx(7.0), True)
+        trainer.forecast.note(trainer)
+    assert trainer.forecast.left(trainer) == (pytest.approx(7.0), True)
     # It has settled: what it cools down for is known.
     trainer.stopping.open_end.cool(300, 0.3)
-    left, may_end = trainer.forecast.left()
+    left, may_end = trainer.forecast.left(trainer)
     assert left == pytest.approx(0.01 * 300 * COOL / (1 - COOL))
     assert not may_end
     trainer.step = 400
-    assert trainer.forecast.left() == (0.0, False)
+    assert trainer.forecast.left(trainer) == (0.0, False)
     training.close()
 
 
@@ -168,17 +172,17 @@ def test_networks_that_take_turns_are_foretold_together(stack):
     first, second = (make_trainer(stack, steps=100) for _ in range(2))
     for step in range(51):
         first.step, first.seconds = step, 0.01 * step
-        first.forecast.note()
+        first.forecast.note(first)
     # The second has not begun: it is taken for one like the first.
-    seconds, _ = together([first.forecast, second.forecast])
+    seconds, _ = together([first, second])
     assert seconds == pytest.approx(1.0)
     for step in range(11):
         second.step, second.seconds = step, 0.02 * step
-        second.forecast.note()
-    seconds, may_end = together([first.forecast, second.forecast])
+        second.forecast.note(second)
+    seconds, may_end = together([first, second])
     assert seconds == pytest.approx(0.5 + 1.8)
     assert not may_end
-    assert math.isinf(together([make_trainer(stack, steps=9).forecast]).seconds)
+    assert math.isinf(together([make_trainer(stack, steps=9)]).seconds)
 
 
 def test_what_comes_after_the_last_step_counts(stack):
@@ -196,3 +200,15 @@ def test_what_comes_after_the_last_step_counts(stack):
     plain = Training([stack], recipe.model_copy(update={"method": "blind2unblind"}))
     assert [e.seconds_left for e in plain.run() if isinstance(e, Progress)][-1] == 0
     plain.close()
+
+
+def test_a_trainer_that_is_let_go_of_is_gone(stack):
+    trainer = make_trainer(stack, steps=2)
+    list(trainer.run())
+    alive = weakref.ref(trainer)
+    gc.disable()
+    try:
+        del trainer
+        assert alive() is None
+    finally:
+        gc.enable()

@@ -108,10 +108,8 @@ class Tempo:
 class Forecast:
     """Says what is left of a training.
 
-    Parameters
-    ----------
-    trainer : Trainer
-        Whose steps are timed.
+    It is told of the trainer each time and keeps none: a trainer that is let go of is
+    gone at once, and with it the image.
 
     Attributes
     ----------
@@ -119,35 +117,32 @@ class Forecast:
         Work that comes after the last step, in steps of the last stage.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer, self.afterwards = trainer, 0.0
-        self._tempo, self._is_staged = Tempo(), len(trainer.method.stages) > 1
+    def __init__(self) -> None:
+        self.afterwards, self._tempo = 0.0, Tempo()
 
-    def rehearse(self) -> None:
+    def rehearse(self, trainer: Trainer) -> None:
         """Time a step of each stage, where there are several and no clock ends them."""
-        trainer = self._trainer
         by_steps = trainer.config.seconds is None
-        if self._is_staged and by_steps and not self._tempo.costs:
+        if trainer.has_stages and by_steps and not self._tempo.costs:
             self._tempo.costs = stage_costs(trainer.method, trainer.device)
 
-    def note(self) -> None:
+    def note(self, trainer: Trainer) -> None:
         """Remember when the step that is next began."""
-        trainer, stage = self._trainer, 0
-        if self._is_staged:
+        stage = 0
+        if trainer.has_stages:
             stage, _ = trainer.method.stage_at(trainer.progress)
         self._tempo.note(trainer.step, trainer.seconds, stage)
 
-    def left(self) -> Left:
+    def left(self, trainer: Trainer) -> Left:
         """What is left, with what comes after the last step."""
-        trainer = self._trainer
         end = trainer.stopping.open_end if trainer.stopping else None
         bounds = [math.inf]
         if trainer.config.seconds is not None:
             bounds.append(trainer.config.seconds - trainer.seconds)
         if trainer.last_step is not None:
-            bounds.append(self._until(trainer.last_step))
+            bounds.append(self._until(trainer, trainer.last_step))
         if end and end.cools_from:
-            bounds.append(self._until(end.last_step))
+            bounds.append(self._until(trainer, end.last_step))
         if trainer.done >= 1:
             bounds.append(0.0)
         seconds = max(0.0, min(bounds))
@@ -157,9 +152,9 @@ class Forecast:
             seconds += self.afterwards * last if math.isfinite(last) else 0.0
         return Left(seconds, end is not None and not end.cools_from)
 
-    def _until(self, last: float) -> float:
+    def _until(self, trainer: Trainer, last: float) -> float:
         """Seconds from the present step to another."""
-        trainer, begun, seconds = self._trainer, 0.0, 0.0
+        begun = seconds = 0.0
         whole = trainer.budget_steps or math.inf
         for number, stage in enumerate(trainer.method.stages):
             until = stage.end * whole if stage.end < 1 else math.inf
@@ -170,12 +165,12 @@ class Forecast:
         return seconds
 
 
-def together(forecasts: Sequence[Forecast]) -> Left:
+def together(trainers: Sequence[Trainer]) -> Left:
     """What is left of several trainings that take turns.
 
     One that has not begun takes as long as the others on average.
     """
-    lefts = [forecast.left() for forecast in forecasts]
+    lefts = [trainer.forecast.left(trainer) for trainer in trainers]
     known = [left.seconds for left in lefts if math.isfinite(left.seconds)]
     if not known:
         return Left(math.inf, any(left.is_most for left in lefts))

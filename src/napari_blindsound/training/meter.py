@@ -60,7 +60,7 @@ class Meter:
             for name in (self._terms[0] if self._terms else ())
         }
         self._terms, self._since = [], now
-        left = trainer.forecast.left()
+        left = trainer.forecast.left(trainer)
         return Progress(
             step=trainer.step,
             fraction=trainer.done,

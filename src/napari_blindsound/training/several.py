@@ -68,7 +68,7 @@ def seconds(trainers: Sequence[Trainer]) -> float:
 
 def _overall(event: Progress, trainers: Sequence[Trainer]) -> Progress:
     """The event of one network as one of the whole training."""
-    left = together([trainer.forecast for trainer in trainers])
+    left = together(trainers)
     return replace(
         event,
         step=steps(trainers),

@@ -65,6 +65,8 @@ class Trainer:
         Step from which one thread was used; None if there was none.
     forecast : Forecast
         Of the time that is left.
+    has_stages : bool
+        Whether the method learns in several.
     """
 
     def __init__(
@@ -111,7 +113,8 @@ class Trainer:
                 warm=self.is_warm,
             )
         )
-        self.forecast = Forecast(self)
+        self.has_stages = len(method.stages) > 1
+        self.forecast = Forecast()
 
     @property
     def averaged(self) -> Method:
@@ -209,8 +212,8 @@ class Trainer:
         )
         slowdown = Slowdown()
         if self.done < 1:
-            self.forecast.rehearse()
-        self.forecast.note()
+            self.forecast.rehearse(self)
+        self.forecast.note(self)
         if self.is_warm and not self.step:
             # What it starts from is worth a look.
             yield meter.read()
@@ -222,7 +225,7 @@ class Trainer:
                 terms = self._advance(stop)
             spent = time.perf_counter() - between
             self.seconds += time.perf_counter() - started
-            self.forecast.note()
+            self.forecast.note(self)
             threads.note(spent)
             if self._may_fall_back and not self._is_alone and slowdown.note(spent):
                 self.one_thread_after = self.step
