@@ -224,11 +224,14 @@ class Course:
             "seed": options.seed,
             "made by": "benchmarks/pretrain.py",
         }
+        path = options.out / f"width{options.width}.safetensors"
+        weights = self.averaged.state_dict()
         save_file(
-            {n: w.half().contiguous() for n, w in self.averaged.state_dict().items()},
-            options.out / f"width{options.width}.safetensors",
+            {name: one.half().contiguous() for name, one in weights.items()},
+            path,
             {name: str(fact) for name, fact in facts.items()},
         )
+        path.chmod(0o644)
 
 
 if __name__ == "__main__":
