@@ -112,18 +112,19 @@ def begin(
     crops = _Crops.read(images, preprocessing, method, seed)
     tried = [(member, crops.errors(member)) for member in fitting]
     best, errors = min(tried, key=lambda one: float(one[1].mean()))
-    away = 100 * (float(errors.mean()) / max(float(crops.plain.mean()), 1e-12) - 1)
+    away = 100 * (1 - float(errors.mean()) / max(float(crops.plain.mean()), 1e-12))
     if wish == "auto" and not _is_less(errors, crops.plain):
         return Start(
             f"{_AT_RANDOM}: those that synthetic images taught do not surely predict "
-            f"pixels of these images better (squared error {away:+.1f} % beside that "
-            f"of the mean of the pixels around them)"
+            f"hidden pixels of these images better than their neighbors' mean does "
+            f"(error {-away:+.1f} %)"
         )
     method.start_from(best)
+    than = "better" if away >= 0 else "worse"
     return Start(
         f"the training starts from weights that synthetic images taught ({best.name}): "
-        f"their squared error in predicting pixels of these images is {away:+.1f} % "
-        f"beside that of the mean of the pixels around them",
+        f"they predict hidden pixels of these images {abs(away):.1f} % {than} than "
+        f"their neighbors' mean does",
         best.name,
     )
 
