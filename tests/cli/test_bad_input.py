@@ -178,7 +178,7 @@ def test_truncated_tiff(trained_on, refused, model, recording, tmp_path):
 def test_settings_out_of_bounds(refused, recording, tmp_path):
     words = ("train", recording, "-o", tmp_path / "m.blindsound")
     assert "--width 0: " in refused(*words, "--width", "0")
-    assert "--steps 0: " in refused(*words, "--steps", "0")
+    assert "--steps -1: " in refused(*words, "--steps", "-1")
     assert "phases" in refused(*words, "--cell", "2", "--phases", "5")
     assert "no device 'tpu'" in refused(*words, "--device", "tpu")
 

@@ -117,5 +117,5 @@ def test_what_cannot_be_done_is_refused_in_a_sentence(refused, many, tmp_path, m
         assert "--each-folder" in refused("batch", many, "-o", out, *words)
     assert ".toml" in refused("batch", many, "-o", out, "--save-recipe", "r.txt")
     assert "leave" in refused("batch", many, "-o", out, "--checkpoint", "x")
-    assert "--steps 0" in refused("batch", many, "-o", out, "--steps", "0")
+    assert "--steps -1" in refused("batch", many, "-o", out, "--steps", "-1")
     assert "--widht" in refused("batch", many, "-o", out, "--widht", "3", code=2)

@@ -170,9 +170,9 @@ def test_files_are_frames_of_one_stack_when_asked(cli, recording, small, tmp_pat
 def test_what_a_recipe_file_has_wrong_is_named(refused, done, tmp_path):
     _, _, recipe, _ = done
     data = tomllib.loads(recipe.read_text())
-    data["recipe"]["train"]["steps"] = 0
+    data["recipe"]["train"]["steps"] = -1
     recipe.write_text(tomli_w.dumps(data))
-    assert "recipe.train.steps is 0: " in refused("repeat", recipe)
+    assert "recipe.train.steps is -1: " in refused("repeat", recipe)
     data["recipe"]["train"] = {"stpes": 1}
     recipe.write_text(tomli_w.dumps(data))
     assert "no field recipe.train.stpes" in refused("repeat", recipe)

@@ -257,7 +257,7 @@ def test_without_a_calibration_bayes_rule_keeps_to_the_mean():
     assert math.isfinite(float(result.sum()))
 
 
-def test_the_pace_is_that_of_all_stages_and_of_the_student():
+def test_the_pace_of_denoising_is_that_of_the_student():
     recipe = Recipe(
         method="dbsn",
         settings={"width": 32, "blocks": 6, "student_width": 4},
@@ -270,4 +270,3 @@ def test_the_pace_is_that_of_all_stages_and_of_the_student():
         [volume], recipe.model_copy(update={"settings": changes}), seconds=0.6
     )
     assert with_student.pixels_per_second > 3 * without.pixels_per_second
-    assert with_student.steps_per_second > without.steps_per_second
