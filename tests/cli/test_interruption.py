@@ -11,6 +11,8 @@ import tifffile
 from tests.cli.conftest import pixels
 
 from napari_blindsound import load
+from napari_blindsound.inference.destination import Destination
+from napari_blindsound.inference.resume import leftover
 
 LONG = ("--seconds", "100", "--width", "4", "--depth", "2")
 
@@ -73,3 +75,32 @@ def test_second_interruption_leaves_at_once(spawn, recording, tmp_path):
     said = process.done()
     assert said.code == 130
     assert "Traceback" not in said.err
+
+
+def test_a_run_by_the_clock_that_was_killed_goes_on_with_its_model(
+    spawn, cli, tmp_path
+):
+    rng = np.random.default_rng(0)
+    movie = rng.poisson(90, (40, 256, 256)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "movie.tif", movie, metadata={"axes": "TYX"})
+    out = tmp_path / "out.ome.zarr"
+    words = ("run", tmp_path / "movie.tif", "-o", out, "--context", "none")
+    length = ("--seconds", "1", "--width", "4", "--depth", "2", "--threads", "1")
+    process = spawn(*words, *length)
+    process.wait_for("denoising")
+    while leftover(Destination(out)) is None:
+        assert process._process.poll() is None
+    process.signal(signal.SIGKILL)
+    process.done()
+    kept = tmp_path / "out.ome.zarr.partial.blindsound"
+    steps = load(kept).provenance["steps"]
+    other = cli(*words, *length[2:], "--seconds", "2")
+    assert other.code == 1
+    assert "begun with another model" in other.err
+    said = cli(*words, *length, "--json")
+    assert said.code == 0, said.err
+    assert "going on with the model" in said.err
+    assert json.loads(said.out)["steps"] == steps
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names >= {"movie.tif", "out.ome.zarr"}
+    assert not any("partial" in name for name in names)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from napari_blindsound.cli import jobs, places
 from napari_blindsound.cli.applying import INTERRUPTED, apply, as_data, as_lines
+from napari_blindsound.cli.kept import begun_with, kept_beside
 from napari_blindsound.cli.learned import free_name, learn, rescue
 from napari_blindsound.cli.options import (
     CONSOLE,
@@ -164,13 +165,16 @@ def run_job(
     volumes = job.volumes()
     parts = job.training_volumes(volumes)
     where = places.result_places(volumes, job, resume=resume)
-    if resume and job.recipe.settled().train.seconds is not None:
-        places.check_nothing_begun(where)
+    by_clock = job.recipe.settled().train.seconds is not None
+    begun = begun_with(job, parts, where) if resume and by_clock else None
     model = Path(job.model_out) if job.model_out else None
     if model:
         places.check_file(model, "the model", overwrite=job.overwrite)
     places.check_recipe(save_recipe, overwrite=job.overwrite)
-    learned = learn(job, parts, console, checkpoint)
+    kept = kept_beside(where)
+    if begun:
+        console.say(f"going on with the model that the result was begun with: {kept}")
+    learned = begun or learn(job, parts, console, checkpoint)
     saved = learned.save(model) if model else None
     data = {"command": "run", **learned.as_data()}
     try:
@@ -182,6 +186,8 @@ def run_job(
             data |= {"model": _path(saved), "outputs": []}
             console.report(learned.as_lines(saved), data)
             return INTERRUPTED
+        if by_clock and not begun:
+            learned.denoiser.save(kept)
         written = apply(
             job,
             learned.denoiser,
@@ -198,6 +204,8 @@ def run_job(
         raise
     if written[-1].stopped and saved is None:
         saved = rescue(learned, console, _beside(job))
+    if not written[-1].stopped:
+        kept.unlink(missing_ok=True)
     lines = [*learned.as_lines(saved), *as_lines(written)]
     console.report(lines, {**data, "model": _path(saved), **as_data(written)})
     return INTERRUPTED if written[-1].stopped else 0
