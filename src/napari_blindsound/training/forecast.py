@@ -9,13 +9,14 @@ training ends by itself, what is known is the longest that it can take.
 from __future__ import annotations
 
 import math
+import threading
 import time
 from copy import deepcopy
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from napari_blindsound.networks.device import mixed_precision
+from napari_blindsound.training.gradient import Gradient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -204,11 +205,9 @@ def stage_costs(method: Method, device: torch.device) -> list[float]:
 
 
 def _seconds_of_step(method: Method, noisy: Tensor, progress: float) -> float:
-    started, width = time.perf_counter(), getattr(method.config, "width", None)
-    with mixed_precision(noisy.device, width):
-        for terms in method.losses(noisy, progress):
-            total = torch.stack(list(terms.values())).sum()
-            total.backward()
-            total.item()
+    started = time.perf_counter()
+    gradient = Gradient(method, noisy.device)
+    for term in gradient.find(noisy, None, progress, threading.Event()).values():
+        term.item()  # waits for the device
     method.zero_grad()
     return time.perf_counter() - started
