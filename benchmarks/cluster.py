@@ -2,14 +2,17 @@
 
     python benchmarks/cluster.py                    # all three tables
     python benchmarks/cluster.py --only workers     # two local workers against one
+    python benchmarks/cluster.py --only workers --hold   # each on one core
     python benchmarks/cluster.py --only worker      # a worker killed in the middle
     python benchmarks/cluster.py --only command     # the command killed again and again
 
 The first is a ratio of times on this machine and wants it quiet; the workers have one
 thread each, and the start of their processes is not counted, as it does not grow with
-the image. The other two are the same on any machine: every result is compared with an
-undisturbed one, byte by byte, and the pixels computed again are counted by the
-model itself in both runs.
+the image. Reading and writing happen beside the network: with two cores the one worker
+borrows the other core for them, unless ``--hold`` keeps each worker to one core, which
+is what two machines or a full one are like. The other two are the same on any machine:
+every result is compared with an undisturbed one, byte by byte, and the pixels computed
+again are counted by the model itself in both runs.
 """
 
 from __future__ import annotations
@@ -51,6 +54,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments of kills")
     parser.add_argument("--repeats", type=int, default=3, help="of the timing")
+    parser.add_argument("--hold", action="store_true", help="a worker to a core")
     arguments = parser.parse_args()
     if arguments.child:
         work(arguments.child)
@@ -60,7 +64,7 @@ def main() -> None:
         folder = Path(name)
         prepare(folder, arguments)
         if "workers" in wanted.split():
-            compare(folder, arguments.repeats)
+            compare(folder, arguments.repeats, hold=arguments.hold)
         if "worker" in wanted.split():
             kill_worker(folder)
         if "command" in wanted.split():
@@ -109,9 +113,10 @@ def run(folder: Path, name: str, workers: Workers | None = None) -> WriteEvent:
     return last
 
 
-def compare(folder: Path, repeats: int) -> None:
+def compare(folder: Path, repeats: int, *, hold: bool) -> None:
     """Two workers of one thread against one such worker, in turns."""
-    print("\nworkers  seconds  (each)  identical")
+    held = ", each held to one core" * hold
+    print(f"\nworkers of one thread{held}\nworkers  seconds  (each)  identical")
     times: dict[int, list[float]] = {1: [], 2: []}
     same = dict.fromkeys(times, True)
     for count in [*times] * repeats:
@@ -119,6 +124,8 @@ def compare(folder: Path, repeats: int) -> None:
             # Torch and zarr are imported before the clock starts.
             workers.client.wait_for_workers(count)
             workers.client.run(import_module, write.__module__)
+            if hold:
+                hold_to_cores(workers)
             last = run(folder, f"by {count}", workers)
         times[count].append(last.seconds)
         same[count] &= digest(folder, f"by {count}") == digest(folder, "undisturbed")
@@ -127,6 +134,20 @@ def compare(folder: Path, repeats: int) -> None:
         each = " ".join(f"{one:.1f}" for one in seconds)
         print(f"{count:7}  {min(seconds):7.1f}  ({each})  {same[count]}")
     print(f"two are {min(times[1]) / min(times[2]):.2f} times as fast as one")
+
+
+def hold_to_cores(workers: Workers) -> None:
+    """Let every worker run, read and write on one core of its own."""
+    cores = sorted(os.sched_getaffinity(0))
+    addresses = workers.client.scheduler_info()["workers"]
+    for core, address in zip(cores, addresses, strict=False):
+        workers.client.run(_hold, core, workers=[address])
+
+
+def _hold(core: int) -> None:
+    # Threads that are there already stay where they were asked to be.
+    for thread in Path("/proc/self/task").iterdir():
+        os.sched_setaffinity(int(thread.name), {core})
 
 
 def kill_worker(folder: Path) -> None:
