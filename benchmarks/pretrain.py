@@ -2,11 +2,14 @@
 
     python benchmarks/pretrain.py --width 8 --steps 30000
     python benchmarks/pretrain.py --width 16 --steps 30000
+    python benchmarks/pretrain.py --width 8 --steps 14000 --neighbors 1 --begin width8
 
 They see nothing but scenes that are drawn at random (`scenes.py`), as cameras of all
 kinds would record them, and learn to tell the clean scene: of the noisy image, and of
-the noisy image with blind pixels, as the methods show it to them. The same seed gives
-the same scenes and the same order; interrupted, the same command goes on where it was.
+the noisy image with blind pixels, as the methods show it to them; with neighbors,
+of the planes beside it, too (`moments.py`), of which nothing is hidden. The same seed
+gives the same scenes and the same order; interrupted, the same command goes on where it
+was.
 The result goes to ``src/napari_blindsound/networks/family``, with its facts inside.
 """
 
@@ -22,7 +25,9 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
+from moments import Moments
 from napari_blindsound.methods.masking import mask_phases, mask_regions
+from napari_blindsound.networks.family import family
 from napari_blindsound.networks.unet import UNet
 from scenes import draw_scene
 
@@ -42,6 +47,12 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=8)
     parser.add_argument("--steps", type=int, default=30_000)
     parser.add_argument("--scenes", type=int, default=400)
+    parser.add_argument(
+        "--neighbors", type=int, default=0, help="planes seen on each side of one"
+    )
+    parser.add_argument(
+        "--begin", default="", metavar="MEMBER", help="of the family, to begin with"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=FAMILY)
@@ -65,19 +76,32 @@ def pool(folder: Path, count: int, seed: int) -> Tensor:
     return torch.from_numpy(np.load(path).astype(np.float32))[:, None]
 
 
+def begin(network: UNet, name: str) -> None:
+    """Give a network the weights of a member of the family."""
+    (member,) = (one for one in family()[0] if one.name == name)
+    member.give(network)
+
+
 class Course:
     """One training from begin to end."""
 
     def __init__(self, options: argparse.Namespace, scenes: Tensor) -> None:
         self.options, self.scenes = options, scenes
         torch.manual_seed(options.seed)
-        self.network = UNet(1, 1, width=options.width, depth=DEPTH)
-        self.averaged = UNet(1, 1, width=options.width, depth=DEPTH)
+        self.inputs = 2 * options.neighbors + 1
+        self.network = UNet(self.inputs, 1, width=options.width, depth=DEPTH)
+        self.averaged = UNet(self.inputs, 1, width=options.width, depth=DEPTH)
+        if options.begin:
+            begin(self.network, options.begin)
         self.averaged.load_state_dict(self.network.state_dict())
         self.adam = torch.optim.Adam(self.network.parameters(), PEAK_RATE, fused=True)
         self.random = torch.Generator().manual_seed(options.seed)
+        self.moments = Moments(scenes, options.neighbors, PATCH, self.random)
         self.step = 0
-        self.kept = options.work / f"width{options.width}_{options.seed}.pt"
+        self.name = f"width{options.width}"
+        if options.neighbors:
+            self.name += f"_neighbors{options.neighbors}"
+        self.kept = options.work / f"{self.name}_{options.seed}.pt"
         if self.kept.exists():
             self.restore()
 
@@ -119,38 +143,48 @@ class Course:
         return float(error.detach())
 
     def hide(self, noisy: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-        """Blind pixels in every second crop, which count so much more."""
+        """Blind pixels in every second crop, which count so much more.
+
+        Of planes with neighbors, in the first of them.
+        """
         half = len(noisy) // 2
         cell, region = CELL, (1, 1)
         if torch.rand(1, generator=self.random) < REGIONS:
             number = torch.randint(3, (1,), generator=self.random)
             cell, region = 8, ((1, 5), (5, 1), (5, 5))[number]
         phase = torch.randint(cell**2, (1,), generator=self.random)
+        plane = noisy[:, :1]
         if region == (1, 1):
-            masked = mask_phases(noisy[:half], phase, cell, "reflect")
+            masked = mask_phases(plane[:half], phase, cell, "reflect")
         else:
-            masked = mask_regions(noisy[:half], phase, cell, region, self.random)
+            masked = mask_regions(plane[:half], phase, cell, region, self.random)
         row, column = divmod(int(phase), cell)
-        share = share.expand_as(noisy).clone()
+        share = share.expand_as(plane).clone()
         share[:half, :, row::cell, column::cell] *= cell**2 / 2
-        return torch.cat([masked, noisy[half:]]), share
+        shown = torch.cat([masked, plane[half:]])
+        return torch.cat([shown, noisy[:, 1:]], dim=1), share
 
     def draw(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Noisy and clean crops, normalized, and one over the noise's variance."""
-        which = torch.randint(len(self.scenes), (BATCH,), generator=self.random)
-        clean = torch.stack([self.crop(self.scenes[number]) for number in which])
+        """Noisy and clean crops, normalized, and one over the noise's variance.
+
+        Of planes with neighbors, the first is to be told: only it comes clean.
+        """
+        if self.inputs > 1:
+            clean = self.moments.draw(BATCH)
+        else:
+            which = torch.randint(len(self.scenes), (BATCH,), generator=self.random)
+            clean = torch.stack([self.crop(self.scenes[number]) for number in which])
         noisy, clean = self.record(clean)
         noise = (noisy - clean).square().mean((1, 2, 3), keepdim=True)
-        flat = noisy.flatten(1)
-        low = torch.quantile(flat, 0.005, dim=1)
-        high = torch.quantile(flat, 0.999, dim=1)
+        some = noisy.flatten(1)[:, :: self.inputs]
+        low, high = torch.quantile(some, torch.tensor([0.005, 0.999]), dim=1)
         span = torch.maximum(high - low, 5 * noise.flatten().sqrt())
         # A crop is not the whole image, whose darkest and brightest it need not hold.
         span = span * torch.exp(0.5 * torch.rand(BATCH, generator=self.random) - 0.1)
         low = low - 0.05 * span * torch.rand(BATCH, generator=self.random)
         low, span = low.view(-1, 1, 1, 1), span.view(-1, 1, 1, 1)
         share = span**2 / (noise + 1e-4 * span**2)
-        return (noisy - low) / span, (clean - low) / span, share
+        return (noisy - low) / span, (clean[:, :1] - low) / span, share
 
     def crop(self, scene: Tensor) -> Tensor:
         """A crop at random, turned at random."""
@@ -182,11 +216,12 @@ class Course:
         taps = torch.exp(-0.5 * (torch.arange(-2.0, 3.0) / width) ** 2)
         taps = taps / taps.sum()
         kind = torch.randint(3, (1,), generator=self.random)
+        shape, noise = noise.shape, noise.flatten(0, 1)[:, None]
         if kind != 1:
             noise = F.conv2d(noise, taps.view(1, 1, 1, 5), padding=(0, 2))
         if kind != 2:
             noise = F.conv2d(noise, taps.view(1, 1, 5, 1), padding=(2, 0))
-        return noise
+        return noise.view(shape)
 
     def keep(self) -> None:
         """Save all that the rest depends on."""
@@ -217,14 +252,15 @@ class Course:
         facts = {
             "width": options.width,
             "depth": DEPTH,
-            "inputs": 1,
+            "inputs": self.inputs,
             "outputs": 1,
             "steps": self.step,
             "scenes": options.scenes,
             "seed": options.seed,
             "made by": "benchmarks/pretrain.py",
+            **({"begun with": options.begin} if options.begin else {}),
         }
-        path = options.out / f"width{options.width}.safetensors"
+        path = options.out / f"{self.name}.safetensors"
         weights = self.averaged.state_dict()
         save_file(
             {name: one.half().contiguous() for name, one in weights.items()},

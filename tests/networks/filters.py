@@ -18,25 +18,35 @@ SHARP = torch.tensor([[0.0, -0.2, 0], [-0.2, 1.8, -0.2], [0, -0.2, 0]])
 
 
 def member(
-    kernel: torch.Tensor = BINOMIAL, *, width: int = 4, depth: int = 2, name: str = ""
+    kernel: torch.Tensor = BINOMIAL,
+    *,
+    width: int = 4,
+    depth: int = 2,
+    neighbors: int = 0,
+    name: str = "",
 ) -> Member:
     """A U-Net that applies a kernel twice to what its last skip brings.
+
+    That is the image, or the mean of a plane and its neighbors on each side.
 
     Two channels carry the image and its negative, so that the leaky ReLU, of which one
     of both is always above zero, changes it by a factor only.
     """
-    network = UNet(1, 1, width=width, depth=depth).requires_grad_(requires_grad=False)
+    inputs = 2 * neighbors + 1
+    network = UNet(inputs, 1, width=width, depth=depth)
+    network.requires_grad_(requires_grad=False)
     for weight in network.parameters():
         weight.zero_()
     signs = torch.tensor([1.0, -1])
     pair = signs[:, None] * signs / (1 + SLOPE)
     last = network.up_path[-1]
-    last.conv_1.weight[:2, -1] = signs[:, None, None] * kernel
+    last.conv_1.weight[:2, -inputs:] = signs[:, None, None, None] * kernel / inputs
     last.conv_2.weight[:2, :2] = pair[..., None, None] * kernel
     for layer in network.last[:2]:
         layer.weight[:2, :2, 0, 0] = pair
     network.last[2].weight[:, :2, 0, 0] = pair[:1]
-    return Member(name or f"width{width}", network.state_dict())
+    usual = f"width{width}" + (f"_neighbors{neighbors}" if neighbors else "")
+    return Member(name or usual, network.state_dict())
 
 
 def save(made: Member, folder: Path) -> Path:

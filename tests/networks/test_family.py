@@ -10,6 +10,7 @@ from tests.networks.filters import member, save
 
 from napari_blindsound.errors import ModelError
 from napari_blindsound.images.axes import Axes
+from napari_blindsound.images.context import center_first
 from napari_blindsound.images.phantom import phantom
 from napari_blindsound.images.volume import Volume
 from napari_blindsound.networks import family as shipped
@@ -26,7 +27,8 @@ def test_all_that_is_shipped_is_whole_and_small():
     assert COMPLAINTS == []
     assert 8 in {made.width for made in MEMBERS}
     for made in MEMBERS:
-        assert made.name == f"width{made.width}"
+        beside = f"_neighbors{made.neighbors}" if made.neighbors else ""
+        assert made.name == f"width{made.width}{beside}"
         assert made.depth == 3
         assert all(w.dtype == torch.float32 for w in made.weights.values())
     files = [f for f in resources.files(shipped).iterdir() if f.is_file()]
@@ -35,16 +37,24 @@ def test_all_that_is_shipped_is_whole_and_small():
     assert sum(sizes) <= 2e6
 
 
-@pytest.mark.parametrize("made", MEMBERS, ids=lambda made: made.name)
-@pytest.mark.parametrize("kind", ["2d", "zstack", "timelapse"])
+@pytest.mark.parametrize(
+    ("made", "kind"),
+    [
+        pytest.param(made, kind, id=f"{made.name}-{kind}")
+        for made in MEMBERS
+        for kind in ("2d", "zstack", "timelapse")
+        if kind != "2d" or made.inputs == 1
+    ],
+)
 def test_denoises_what_it_never_saw(made, kind):
     recorded = phantom(kind, size=192, seed=77)
     planes = recorded.noisy.reshape(-1, *recorded.noisy.shape[-2:])
-    clean = recorded.clean.reshape(planes.shape)[len(planes) // 2]
-    noisy = planes[len(planes) // 2]
+    at, beside = len(planes) // 2, made.neighbors
+    clean, noisy = recorded.clean.reshape(planes.shape)[at], planes[at]
     image = Volume((noisy,), Axes.parse("YX"), kind)
     fitted = Preprocessing.fit([image])
-    normalized = torch.from_numpy(fitted.normalize(noisy[None]))[None]
+    seen = planes[at - beside : at + beside + 1, None]
+    normalized = torch.from_numpy(center_first(fitted.normalize(seen), beside))[None]
     denoised = fitted.restore(made.network()(normalized)[0].numpy())[0]
     before, after = (np.mean((im - clean) ** 2) for im in (noisy, denoised))
     assert 10 * np.log10(before / after) > 5
@@ -64,6 +74,32 @@ def test_further_inputs_have_no_say_and_further_outputs_little():
     torch.testing.assert_close(network.last[2].weight[1], 0.1 * before)
     assert network.head[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert all(weight.requires_grad for weight in network.parameters())
+
+
+@pytest.mark.parametrize("around", [1, 2, 3])
+def test_neighbors_are_the_nearest_wherever_there_are_more(around):
+    made = member(neighbors=1)
+    assert (made.inputs, made.neighbors) == (3, 1)
+    network = UNet(2 * around + 1, 1, width=4, depth=2)
+    made.give(network)
+    window = np.random.default_rng(0).random((2 * around + 1, 1, 32, 32), np.float32)
+    seen = torch.from_numpy(center_first(window, around))[None]
+    near = torch.from_numpy(center_first(window[around - 1 : around + 2], 1))[None]
+    with torch.inference_mode():
+        found, expected = network(seen), made.network()(near)
+        far = network(seen * (torch.arange(len(window)) == 0).view(1, -1, 1, 1))
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(found, far)
+    assert (network.up_path[-1].conv_1.weight[:2, -len(window) :] != 0).sum() == 54
+
+
+@pytest.mark.parametrize("inputs", [1, 2, 4])
+def test_neighbors_need_as_many(inputs):
+    made, network = member(neighbors=1), UNet(inputs, 1, width=4, depth=2)
+    assert not made.fits(network)
+    assert made.known(inputs) == []
+    with pytest.raises(ModelError, match="that takes 3 planes"):
+        made.give(network)
 
 
 def test_further_inputs_can_learn():

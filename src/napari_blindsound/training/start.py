@@ -3,7 +3,9 @@
 A network that never saw such an image may know it nevertheless, or not at all: where
 the range is another, noise is shared by neighbors, or structures are too strange. It is
 asked to predict pixels that it cannot see, in a few crops that are the same each time.
-If it does not clearly beat the mean of the pixels around them, it is left alone.
+If it does not clearly beat the mean of the pixels around them, it is left alone. Where
+planes are seen with their neighbors, a network that knows what to make of these is
+asked beside those that see a plane alone.
 """
 
 from __future__ import annotations
@@ -122,11 +124,21 @@ def begin(
     method.start_from(best)
     than = "better" if away >= 0 else "worse"
     return Start(
-        f"the training starts from weights that synthetic images taught ({best.name}): "
-        f"they predict hidden pixels of these images {abs(away):.1f} % {than} than "
-        f"their neighbors' mean does",
+        f"the training starts from weights that synthetic images taught ({best.name})"
+        f"{_with_neighbors(best, method)}: they predict hidden pixels of these images "
+        f"{abs(away):.1f} % {than} than their neighbors' mean does",
         best.name,
     )
+
+
+def _with_neighbors(best: Member, method: Method) -> str:
+    """What becomes of neighboring planes, where there are any."""
+    if not method.context.planes:
+        return ""
+    if not best.neighbors:
+        return ", which have still to learn what neighboring planes tell"
+    near = "" if best.neighbors == method.context.planes else "nearest "
+    return f", which know what the {near}neighboring planes tell"
 
 
 def _unfit(method: Method, members: Sequence[Member]) -> str:
@@ -155,7 +167,8 @@ class _Crops:
     Parameters
     ----------
     noisy, valid : Tensor
-        (n, 1, s, s), normalized, and 0 where a pixel does not count.
+        (n, inputs, s, s), normalized, the plane to predict before its neighbors; and
+        (n, 1, s, s), 0 where a pixel does not count.
     hidden : tuple of int
         Rows and columns that are hidden around a blind pixel.
     cell : int
@@ -175,15 +188,16 @@ class _Crops:
         random = torch.Generator().manual_seed(seed)
         count = round(_PHASES * _WINDOWS / len(noisy))
         phases = torch.randperm(cell**2, generator=random)[:count]
+        plane, self._beside = noisy[:, :1], noisy[:, 1:]
         if hidden == (1, 1):
-            masked = means = mask_phases(noisy, phases, cell)
+            masked = means = mask_phases(plane, phases, cell)
         else:
-            masked = mask_regions(noisy, phases, cell, hidden, random)
-            means = mask_regions(noisy, phases, cell, hidden)
+            masked = mask_regions(plane, phases, cell, hidden, random)
+            means = mask_regions(plane, phases, cell, hidden)
         self._cell, self._phases = cell, phases
         self._masked = masked.unflatten(0, (len(phases), -1))
         self._truth, self._valid = (
-            split_phases(part, cell)[phases] for part in (noisy, valid)
+            split_phases(part, cell)[phases] for part in (plane, valid)
         )
         split = means.unflatten(0, (len(phases), -1))
         self.plain = self._in_blocks(
@@ -211,11 +225,11 @@ class _Crops:
         stride = math.lcm(method.stride, cell)
         side = min(fitting_patch(image, _SIDE, stride) for image in images)
         read = [
-            read_window(image, region, preprocessing)
+            read_window(image, region, preprocessing, method.context)
             for image, (region,) in places(images, side, _WINDOWS, 1, seed)
         ]
         noisy = torch.from_numpy(np.stack([window for window, _ in read]))
-        valid, edge = torch.zeros_like(noisy), min(_MARGIN, side // 8)
+        valid, edge = torch.zeros_like(noisy[:, :1]), min(_MARGIN, side // 8)
         valid[..., edge : side - edge, edge : side - edge] = 1
         for index, (_, may_count) in enumerate(read):
             if may_count is not None:
@@ -225,10 +239,12 @@ class _Crops:
     def errors(self, member: Member) -> Doubles:
         """Squared error of a member's predictions, block by block."""
         network, found = member.network(), []
+        known = member.known(1 + self._beside.shape[1])
         with torch.inference_mode():
             for masked, phase in zip(self._masked, self._phases.tolist(), strict=True):
                 row, column = divmod(phase, self._cell)
-                features = network.trunk(masked)
+                seen = torch.cat([masked, self._beside], dim=1)[:, known]
+                features = network.trunk(seen)
                 found.append(network.tail_at(features, row, column, self._cell))
         return self._in_blocks(torch.stack(found))
 

@@ -1,9 +1,10 @@
 """The family: small networks that synthetic images taught, for trainings to start from.
 
-The files beside this one hold the weights of ``UNet(1, 1, width=W, depth=D)``, which
-map a noisy image, normalized as all images are, to the clean one. The card, README.md,
-says how they were made, of what, and what they cannot do. What fits a network is told
-by the shapes of its weights alone.
+The files beside this one hold the weights of ``UNet(N, 1, width=W, depth=D)``, which
+map a noisy image, normalized as all images are, to the clean one: seen alone, or with
+its neighbors in a stack or a movie. The card, README.md, says how they were made, of
+what, and what they cannot do. What fits a network is told by the shapes of its weights
+alone.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Member:
     Parameters
     ----------
     name : str
-        Of its file, such as ``width8``.
+        Of its file, such as ``width8``, or ``width8_neighbors1``.
     weights : dict of str to Tensor
         float32, by their names in a `UNet`.
     """
@@ -59,12 +60,51 @@ class Member:
         levels = {n.split(".")[1] for n in self.weights if n.startswith("up_path.")}
         return len(levels)
 
+    @property
+    def inputs(self) -> int:
+        """Planes that it sees: one, and as many neighbors before it as after it."""
+        return self.weights[_FIRST].shape[1]
+
+    @property
+    def neighbors(self) -> int:
+        """Planes that it sees on each side of one."""
+        return self.inputs // 2
+
     def network(self) -> UNet:
-        """The network itself, noisy (B, 1, H, W) to denoised, without gradients."""
+        """The network itself, without gradients.
+
+        Noisy (B, inputs, H, W) to denoised (B, 1, H, W), the plane before its
+        neighbors.
+        """
         with seeded(0):
-            made = UNet(1, 1, width=self.width, depth=self.depth)
+            made = UNet(self.inputs, 1, width=self.width, depth=self.depth)
         made.load_state_dict(self.weights)
         return made.requires_grad_(requires_grad=False)
+
+    def known(self, inputs: int) -> list[int]:
+        """Which of a network's inputs it knows, in its own order.
+
+        Parameters
+        ----------
+        inputs : int
+            Of the network: a plane before its neighbors, as
+            :func:`napari_blindsound.images.context.center_first` has them.
+
+        Returns
+        -------
+        list of int
+            The plane, and the nearest of its neighbors; none if the network sees fewer.
+        """
+        if self.inputs == 1:
+            return [0]
+        beside, around = self.neighbors, inputs // 2
+        if beside > around or inputs % 2 == 0:
+            return []
+        return [
+            0,
+            *range(1 + around - beside, 1 + around),
+            *range(1 + around, 1 + around + beside),
+        ]
 
     def fits(self, network: nn.Module) -> bool:
         """Whether a network can begin with these weights, see :meth:`give`."""
@@ -77,9 +117,9 @@ class Member:
     def give(self, network: nn.Module) -> None:
         """Let a network begin with these weights.
 
-        Its first input is the image and its first output the estimate. Further inputs,
-        such as neighboring planes, begin without a say; further outputs with a tenth of
-        the random weights that they have.
+        Its first input is the image and its first output the estimate. Inputs that are
+        not :meth:`known`, such as neighboring planes, begin without a say; further
+        outputs with a tenth of the random weights that they have.
 
         Raises
         ------
@@ -90,10 +130,15 @@ class Member:
         if widened is None or not self.fits(network):
             msg = (
                 f"the weights {self.name} are those of a U-Net of width {self.width} "
-                f"and depth {self.depth} that takes one image; give a network like it"
+                f"and depth {self.depth} that takes {self._taken}; give a network like "
+                f"it"
             )
             raise ModelError(msg)
         network.load_state_dict(widened)
+
+    @property
+    def _taken(self) -> str:
+        return "one image" if self.inputs == 1 else f"{self.inputs} planes"
 
     def _for(self, network: nn.Module) -> dict[str, Tensor] | None:
         """The weights with inputs and outputs as a U-Net has them; None for others."""
@@ -101,15 +146,18 @@ class Member:
             return None
         if (network.width, network.depth) != (self.width, self.depth):
             return None
+        known = self.known(network.inputs)
+        if not known:
+            return None
         own = network.state_dict()
         skip = f"up_path.{self.depth - 1}.conv_1.block.0.weight"
         widened = dict(self.weights)
         for name in (_FIRST, skip):
-            kernel = widened[name]
-            further = kernel.new_zeros(
-                kernel.shape[0], network.inputs - 1, *kernel.shape[2:]
-            )
-            widened[name] = torch.cat([kernel, further], dim=1)
+            # The skip brings the inputs after what comes from below.
+            below, seen = widened[name].tensor_split([-self.inputs], dim=1)
+            inputs = seen.new_zeros(len(seen), network.inputs, *seen.shape[2:])
+            inputs[:, known] = seen
+            widened[name] = torch.cat([below, inputs], dim=1)
         for name in (f"{_LAST}.weight", f"{_LAST}.bias"):
             widened[name] = torch.cat([widened[name], _LITTLE * own[name][1:]])
         return widened
