@@ -25,6 +25,7 @@ from napari_blindsound.networks.family import family
 from napari_blindsound.recipe import Recipe, Training
 from napari_blindsound.training import start
 from napari_blindsound.training.events import Finished, Judged, Progress
+from napari_blindsound.training.stopping import LEAST_GAIN
 from napari_blindsound.training.trainer import TrainConfig
 
 SMALL = {"width": 4, "depth": 2, "patch": 32, "batch": 1}
@@ -90,6 +91,16 @@ def test_what_is_given_counts_and_the_preset_says_the_rest(preset, given, expect
     recipe = Recipe(preset=preset, train=TrainConfig(**given))
     assert length(recipe) == expected
     assert recipe.settled() == recipe.settled().settled()
+
+
+def test_the_best_goes_on_for_less():
+    def gain(preset, **given):
+        return Recipe(preset=preset, train=TrainConfig(**given)).settled().train
+
+    assert gain("best").least_gain < LEAST_GAIN
+    assert gain("best", ending="auto").least_gain == gain("best").least_gain
+    assert gain("best", least_gain=0.1).least_gain == 0.1
+    assert gain("fast").least_gain is None
 
 
 def test_steps_among_the_settings_are_given_too():

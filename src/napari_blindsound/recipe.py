@@ -101,13 +101,13 @@ class Recipe(BaseModel):
         """
         train = self.train
         length = registry.find(self.method).Config.length(self.preset)
-        if train.ending is not None:
-            return self
+        changes: dict[str, Any] = {"least_gain": train.least_gain or length.least_gain}
         given = train.steps, train.seconds, self.settings.get("steps")
-        changes: dict[str, Any] = {"seconds": length.seconds, "ending": length.ending}
-        if given != (None, None, None):
+        if train.ending is None and given == (None, None, None):
+            changes |= {"seconds": length.seconds, "ending": length.ending}
+        elif train.ending is None:
             is_open = length.seconds is None
-            changes = {"ending": length.ending if is_open else "last"}
+            changes |= {"ending": length.ending if is_open else "last"}
         changed = train.model_copy(update=changes)
         return self.model_copy(update={"train": changed})
 

@@ -60,9 +60,10 @@ def value_of(method):
     return float(next(method.parameters()).detach().flatten()[0])
 
 
-def judged(means, ending="auto", **noise):
+def judged(means, ending="auto", least_gain=stopping.LEAST_GAIN, **noise):
     """A `Stopping` that saw these errors at steps that double four times in all."""
-    found = Stopping(Scripted(means, **noise), ending, step_pixels=10**6)
+    judge = Scripted(means, **noise)
+    found = Stopping(judge, ending, step_pixels=10**6, least_gain=least_gain)
     step = stopping._SETTLING
     for number, _ in enumerate(means):
         assert found.is_due(step)
@@ -88,8 +89,10 @@ def two_channels(stack):
     return open_volume(np.stack([counts, counts[:, ::-1] + 7], 1), axes="TCYX")
 
 
-def recipe(ending, steps=60, **changes):
-    train = TrainConfig(steps=steps, device="cpu", threads=1, ending=ending)
+def recipe(ending, steps=60, least_gain=None, **changes):
+    train = TrainConfig(
+        steps=steps, device="cpu", threads=1, ending=ending, least_gain=least_gain
+    )
     return Recipe(settings=SMALL, train=train, **changes)
 
 
@@ -137,6 +140,17 @@ def test_it_goes_on_while_there_is_a_gain_and_ends_when_there_is_none():
     assert not judged([*falling, *[falling[-1]] * 5], "best").has_settled
 
 
+def test_how_little_is_enough_can_be_said():
+    # A hundredth of the error in a step of 1.3 times is 0.12 dB in one of twice.
+    creeping = [0.99**k for k in range(10)]
+    assert not judged(creeping).has_settled
+    assert judged(creeping, least_gain=0.2).has_settled
+    assert "less than 0.2 dB" in judged(creeping, least_gain=0.2).words("converged", 9)
+    slower = [0.999**k for k in range(10)]
+    assert judged(slower).has_settled
+    assert not judged(slower, least_gain=0.01).has_settled
+
+
 def test_earlier_weights_are_kept_only_if_they_are_surely_better():
     found = judged([0.5, 0.2, 0.3], "best")
     assert found.kept.step == found.judgements[1].step
@@ -173,9 +187,8 @@ def test_its_state_is_all_that_later_decisions_need():
 
 
 @pytest.mark.usefixtures("soon")
-def test_a_training_without_gain_ends_by_itself_and_says_so(stack, monkeypatch):
-    monkeypatch.setattr(stopping, "LEAST_GAIN", 50.0)
-    training = Training([stack], recipe("auto", 200))
+def test_a_training_without_gain_ends_by_itself_and_says_so(stack):
+    training = Training([stack], recipe("auto", 200, least_gain=50.0))
     events = list(training.run())
     last = events[-1]
     assert isinstance(last, Finished)
@@ -194,10 +207,10 @@ def test_a_training_without_gain_ends_by_itself_and_says_so(stack, monkeypatch):
     assert origin["kept_steps"] == [last.best_step]
     assert origin["estimated_gain"] == [last.gain]
     training.close()
-    again, repeated = trained(stack, recipe("auto", 200), None)
+    again, repeated = trained(stack, recipe("auto", 200, least_gain=50.0), None)
     assert again.revision == training.denoiser().revision
     assert repeated.step == last.step
-    stopped = recipe("auto", 200, stop_after=(last.step,))
+    stopped = recipe("auto", 200, least_gain=50.0, stop_after=(last.step,))
     assert trained(stack, stopped, None)[0].revision == again.revision
 
 

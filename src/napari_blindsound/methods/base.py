@@ -60,10 +60,13 @@ class Length:
         For all networks together; without them, the preset's number of steps counts.
     ending : {"last", "best", "auto"}
         As of a training; with ``auto`` the steps or seconds are only the most.
+    least_gain : float or None
+        As of a training, too: how little ends it by itself.
     """
 
     seconds: float | None = None
     ending: Literal["last", "best", "auto"] = "last"
+    least_gain: float | None = None
 
     def words(self, steps: int) -> str:
         """Say it to a user, with the preset's number of steps."""
@@ -88,7 +91,7 @@ class MethodConfig(BaseModel):
     """Named changes to the defaults; the first name is the default preset."""
     lengths: ClassVar[Mapping[str, Length]] = {
         "fast": Length(60.0, "auto"),
-        "best": Length(ending="auto"),
+        "best": Length(ending="auto", least_gain=0.01),
     }
     """How long presets train; one that is not here does its number of steps."""
     adjustable: ClassVar[tuple[str, ...]] = ()

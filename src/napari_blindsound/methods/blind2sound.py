@@ -45,7 +45,7 @@ class Blind2SoundConfig(RevisibleConfig):
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "fast": {},
         "instant": {"steps": 0},
-        "best": {"steps": 60_000},
+        "best": {"width": 16, "steps": 60_000},
         "paper": {
             "noise": "sensed",
             "variance": "square",

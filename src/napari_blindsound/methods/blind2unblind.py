@@ -23,7 +23,7 @@ class Blind2UnblindConfig(RevisibleConfig):
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = {
         "fast": {},
         "instant": {"steps": 0},
-        "best": {"steps": 60_000},
+        "best": {"width": 16, "steps": 60_000},
         "paper": {
             "width": 48,
             "depth": 5,

@@ -28,6 +28,12 @@ class TrainConfig(BaseModel):
         "ones as soon as more steps bring nothing; by default last where steps or "
         "seconds are given, except in the preset best",
     )
+    least_gain: float | None = Field(
+        None,
+        gt=0,
+        description="decibels that twice the steps must bring for a training that "
+        "ends by itself to go on; by default 0.05, and 0.01 in the preset best",
+    )
     seed: int = Field(0, ge=0, description="seed of every random choice")
     device: str = Field("auto", description="auto, cpu, cuda (or cuda:1), mps")
     threads: int | None = Field(

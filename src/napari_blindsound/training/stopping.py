@@ -32,7 +32,8 @@ GROWTH = 1.15
 SHARE = 0.05
 """Most of a training's work that judging may take."""
 LEAST_GAIN = 0.05
-"""Decibels that twice the steps must bring for a training to go on."""
+"""Decibels that twice the steps must bring for a training to go on, where nobody says
+how many."""
 _SETTLING = 2 * WARM_STEPS  # before, the learning rate changes what is seen
 _SURE = 2.0  # standard errors by which earlier weights must be better
 _AGAIN = 2  # judgements in a row without a gain
@@ -56,6 +57,8 @@ class Stopping:
         judged, but neither ended early nor led back.
     warm : bool
         Whether the first weights denoise already: they are judged before any step.
+    least_gain : float
+        Decibels that twice the steps must bring for the training to go on.
 
     Attributes
     ----------
@@ -72,8 +75,10 @@ class Stopping:
         schedule: str = "one-cycle",
         stages: int = 1,
         warm: bool = False,
+        least_gain: float = LEAST_GAIN,
     ) -> None:
         self._judge, self.ending = judge, ending
+        self._least_gain = least_gain
         self._spacing = math.ceil(judge.cost / (SHARE * max(1, step_pixels)))
         self._has_stages, self._is_warm = stages > 1, warm
         is_open = ending == "auto" and not self._has_stages
@@ -182,7 +187,7 @@ class Stopping:
             "done": f"all {step} steps or the time given were used",
             "stopped": f"stopped after {step} steps",
             "converged": f"ended after {step} steps, as twice the steps had brought "
-            f"less than {LEAST_GAIN} dB",
+            f"less than {self._least_gain:g} dB",
         }[reason]
         if self._has_stages:
             why += (
@@ -198,7 +203,7 @@ class Stopping:
     def _is_settled(self) -> bool:
         """Whether twice the steps have brought next to nothing, several times."""
         return len(self.judgements) > _AGAIN and all(
-            self._gain_of_doubling(len(self.judgements) - back) < LEAST_GAIN
+            self._gain_of_doubling(len(self.judgements) - back) < self._least_gain
             for back in range(_AGAIN)
         )
 

@@ -22,7 +22,7 @@ from napari_blindsound.training.forecast import Forecast
 from napari_blindsound.training.gradient import Gradient
 from napari_blindsound.training.meter import Meter
 from napari_blindsound.training.schedules import SCHEDULES, care
-from napari_blindsound.training.stopping import Stopping
+from napari_blindsound.training.stopping import LEAST_GAIN, Stopping
 from napari_blindsound.training.threads import Slowdown, Threads, fixed
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ class Trainer:
                 schedule=method.config.schedule,
                 stages=len(method.stages),
                 warm=self.is_warm,
+                least_gain=config.least_gain or LEAST_GAIN,
             )
         )
         self.has_stages = len(method.stages) > 1
@@ -362,7 +363,11 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         # Without judgements, checkpoints are those from before there were any.
-        ending = {"ending": self.config.ending} if self.stopping else {}
+        ending: dict[str, Any] = {}
+        if self.stopping:
+            ending["ending"] = self.config.ending
+            if self.config.least_gain:
+                ending["least_gain"] = self.config.least_gain
         start = {"started_from": self.method.started_from} if self.is_warm else {}
         return {
             **ending,
