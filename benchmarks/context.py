@@ -5,10 +5,12 @@ tuned on) by their true PSNR, whose data range is that of the clean image betwee
 0.1 and 99.9 percentiles; with ``--data`` the repeats and the calcium movie of the
 ``stacks`` folder by their estimated quality. The context is chosen by itself, forced
 (``Z1``, ``T1``), or none; ``--convolutions 3d`` has every one of them by 3-D
-convolutions, too. ``--png FOLDER`` writes noisy, alone and together, side by
-side.
+convolutions, too. ``--start cold`` begins with random weights; no steps at all
+(``--steps 0``) show what is begun with, which the rows name. ``--png FOLDER`` writes
+noisy, alone and together, side by side.
 
-Run: ``python benchmarks/context.py --steps 2000 --seconds 30 --data $BLINDSOUND_DATA``
+Run: ``python benchmarks/context.py --steps 2000 --seconds 30 --data $BLINDSOUND_DATA``,
+or ``--steps 0 1000 4000``
 """
 
 from __future__ import annotations
@@ -76,12 +78,13 @@ def _compare(case: Case, budget: dict[str, float], options: argparse.Namespace) 
         recipe = _recipe(case.volume, context, convolutions, budget, options)
         denoiser, steps = _trained(case.volume, recipe)
         score, words = _score(denoiser, case)
+        began = "/".join(denoiser.provenance.get("started_from", [])) or "cold"
         alone = score if alone is None else alone
         [(name, amount)] = budget.items()
         print(
             f"{case.name:16s} {amount:g} {name:7s} {context:5s}{convolutions:3s}"
             f"-> {denoiser.context.name:5s} {steps:6d} steps {score:6.2f} "
-            f"{score - alone:+5.2f}  {words}",
+            f"{score - alone:+5.2f}  {began}  {words}",
             flush=True,
         )
         pictures.append(denoiser)
@@ -108,7 +111,11 @@ def _recipe(
 ) -> Recipe:
     if context not in ("none", "auto"):
         context = f"{volume.axes.names[0]}{context}"
-    settings = {"context": context, "convolutions": convolutions}
+    settings: dict[str, Any] = {
+        "context": context,
+        "convolutions": convolutions,
+        "start": options.start,
+    }
     if options.width:
         settings["width"] = options.width
     train = TrainConfig.model_validate({**budget, "seed": SEED_OF_TRAINING})
@@ -152,8 +159,8 @@ def _cases(options: argparse.Namespace) -> Iterator[Case]:
 
 
 def _budgets(options: argparse.Namespace) -> Iterator[dict[str, float]]:
-    if options.steps:
-        yield {"steps": options.steps}
+    for steps in options.steps:
+        yield {"steps": steps}
     if options.seconds:
         yield {"seconds": options.seconds}
 
@@ -175,7 +182,8 @@ def _draw(volume: Volume, denoisers: list[Denoiser], path: Path) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--method", default="blind2unblind")
-    parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--steps", type=int, nargs="*", default=[])
+    parser.add_argument("--start", default="auto", choices=["auto", "warm", "cold"])
     parser.add_argument("--seconds", type=float, default=0)
     parser.add_argument("--seeds", type=int, nargs="*", default=[101, 102])
     parser.add_argument("--size", type=int, default=256)

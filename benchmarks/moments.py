@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 KINDS = ("still", "shift", "flow", "stack", "strange")
-CHANCES = (0.12, 0.22, 0.26, 0.25, 0.15)
-"""How likely each is; those that are harder to learn come more often."""
+CHANCES = (0.16, 0.20, 0.26, 0.33, 0.05)
+"""How likely each is: what tells nothing is rare, as a plane is then seen alone."""
 FARTHEST = 6.0  # px from one plane to the next, of all that can be followed
 STRANGEST = 48.0  # px
 RADIUS = 7  # px, of what an object out of focus is spread over
@@ -103,7 +103,7 @@ class Moments:
         planes = len(self.places)
         steady = self.uniform(count, 1) < 0.5
         angle = self.uniform(count, planes) * 2 * math.pi
-        length = least + most * self.uniform(count, planes)
+        length = least + most * self.uniform(count, planes) ** 2
         before = self.places < 0
         angle = torch.where(steady, angle[:, :1] + math.pi * before, angle)
         length = torch.where(steady, length[:, :1], length) * self.places.abs()
@@ -117,7 +117,7 @@ class Moments:
         smooth = F.interpolate(
             coarse, (self.patch, self.patch), mode="bicubic", align_corners=True
         )
-        most = 0.7 * FARTHEST * float(self.uniform(1))
+        most = 0.6 * FARTHEST * float(self.uniform(1)) ** 1.5
         steady, other = most * smooth.permute(0, 2, 3, 1)
         far = self.places.view(-1, 1, 1, 1)
         return (1 - change) * far * steady + change * far.abs() * other
@@ -158,7 +158,7 @@ class Moments:
 
     def brightness(self, names: list[str]) -> Tensor:
         """Of the planes beside one another, (count, planes, 1, 1)."""
-        most = torch.tensor([[0.2 if name == "stack" else 0.06] for name in names])
+        most = torch.tensor([[0.1 if name == "stack" else 0.03] for name in names])
         change = most * (2 * self.uniform(len(names), len(self.places)) - 1)
         change[:, 0] = 0
         return (1 + change)[..., None, None]

@@ -38,6 +38,8 @@ FAMILY = Path(__file__).parents[1] / "src/napari_blindsound/networks/family"
 DEPTH, CELL, SIDE = 3, 4, 192
 PATCH, BATCH = 96, 8
 PEAK_RATE, AVERAGING, WARMING = 2e-3, 0.9995, 0.02
+BEGUN = 0.5  # of that rate, for what has learned before
+LEAST_ERROR = 1e-3  # in parts of the noise's
 REGIONS = 0.15  # of the steps, with more than a pixel hidden
 
 
@@ -77,9 +79,13 @@ def pool(folder: Path, count: int, seed: int) -> Tensor:
 
 
 def begin(network: UNet, name: str) -> None:
-    """Give a network the weights of a member of the family."""
+    """Give a network the weights of a member of the family.
+
+    With neighbors it begins with their mean: to use them less is learned sooner than to
+    use them at all.
+    """
     (member,) = (one for one in family()[0] if one.name == name)
-    member.give(network)
+    (member.averaging() if network.inputs > 1 else member).give(network)
 
 
 class Course:
@@ -96,6 +102,7 @@ class Course:
         self.averaged.load_state_dict(self.network.state_dict())
         self.adam = torch.optim.Adam(self.network.parameters(), PEAK_RATE, fused=True)
         self.random = torch.Generator().manual_seed(options.seed)
+        self.peak_rate = PEAK_RATE * (BEGUN if options.begin else 1.0)
         self.moments = Moments(scenes, options.neighbors, PATCH, self.random)
         self.step = 0
         self.name = f"width{options.width}"
@@ -126,11 +133,11 @@ class Course:
         done = self.step / self.options.steps
         rate = min(1.0, done / WARMING) * (1 + np.cos(np.pi * done)) / 2
         for group in self.adam.param_groups:
-            group["lr"] = PEAK_RATE * max(rate, 1e-3)
+            group["lr"] = self.peak_rate * max(rate, 1e-3)
         noisy, clean, share = self.draw()
         shown, share = self.hide(noisy, share)
         self.adam.zero_grad()
-        error = (share * (self.network(shown) - clean) ** 2).mean()
+        error = self.error(share * (self.network(shown) - clean) ** 2)
         error.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.adam.step()
@@ -141,6 +148,17 @@ class Course:
         ):
             mean.data.lerp_(now.data, 1 - keep)
         return float(error.detach())
+
+    def error(self, errors: Tensor) -> Tensor:
+        """What is to become less.
+
+        A plane alone: the mean. With neighbors: the mean of its logarithm, so that all
+        crops count alike. Otherwise those with little noise would teach to leave the
+        neighbors alone, which is best for them.
+        """
+        if self.inputs == 1:
+            return errors.mean()
+        return (errors.mean((1, 2, 3)) + LEAST_ERROR).log().mean()
 
     def hide(self, noisy: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
         """Blind pixels in every second crop, which count so much more.

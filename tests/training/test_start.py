@@ -13,6 +13,7 @@ from napari_blindsound.errors import ModelError
 from napari_blindsound.images.axes import Axes
 from napari_blindsound.images.phantom import phantom
 from napari_blindsound.images.volume import Volume
+from napari_blindsound.inference.tiling import denoise_region
 from napari_blindsound.methods.base import WarmConfig
 from napari_blindsound.methods.blind2unblind import Blind2Unblind, Blind2UnblindConfig
 from napari_blindsound.networks.family import family
@@ -204,18 +205,80 @@ def test_every_method_begins_as_good_as_the_member(method, cells, folder):
     training.close()
 
 
-def test_neighbors_begin_without_a_say(folder):
-    stack = phantom("zstack", size=96, seed=4).noisy
-    volume = Volume((stack,), Axes.parse("ZYX"), "z")
+def test_neighbors_that_tell_nothing_begin_without_a_say(folder):
+    volume = movie(40)
     fitted = Preprocessing.fit([volume])
-    with_z = Blind2UnblindConfig(**{**SMALL, "context": "Z1", "start": "warm"})
-    method = Blind2Unblind(with_z)
-    begin(method, [volume], fitted)
+    method = Blind2Unblind(Blind2UnblindConfig(**{**SMALL, "context": "T1"}))
+    found = begin(method, [volume], fitted)
+    assert found.member == "width4"
+    assert "neighboring planes have no say yet" in found.words
     seen = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         found = method.denoise(seen)
         expected = member().network()(seen[:, :1])
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=0)
+
+
+def movie(move: int, axes: str = "TYX") -> Volume:
+    """Planes of one scene that is moved on from each to the next, px."""
+    rng = np.random.default_rng(0)
+    planes = [np.roll(CLEAN, move * number, axis=1) for number in range(4)]
+    noise = 0.5 * CLEAN.std() * rng.normal(size=(4, *CLEAN.shape))
+    return Volume((np.float32(planes + noise),), Axes.parse(axes), "movie")
+
+
+@pytest.mark.parametrize(
+    ("context", "words"),
+    [
+        ("Z1", "(width4_neighbors1), with what the nearest planes tell: they predict"),
+        ("Z2", "(width4_neighbors1), with what the nearest planes tell: they predict"),
+        ("none", "(width4): they predict"),
+    ],
+)
+def test_planes_are_asked_with_their_neighbors(folder, context, words):
+    save(member(SHARP), folder)
+    save(member(BINOMIAL, neighbors=1), folder)
+    changes = {"context": context, "start": "warm"}
+    fitted = Preprocessing.fit([movie(0, "ZYX")])
+    method = Blind2Unblind(Blind2UnblindConfig(**{**SMALL, **changes}))
+    found = begin(method, [movie(0, "ZYX")], fitted)
+    assert words in found.words
+    assert found.member in words
+
+
+@pytest.mark.parametrize("context", ["T1", "T2"])
+def test_without_a_member_for_neighbors_their_mean_is_seen(folder, context):
+    volume = movie(0)
+    method = Blind2Unblind(Blind2UnblindConfig(**{**SMALL, "context": context}))
+    assert begin(method, [volume], Preprocessing.fit([volume])).member == "width4_mean1"
+    inputs = method.inputs
+    near = [0, 1, 2] if inputs == 3 else [0, 2, 3]
+    seen = torch.rand(1, inputs, 64, 64)
+    mean = (seen[:, near[:1]] * 2 + seen[:, near[1:2]] + seen[:, near[2:]]) / 4
+    with torch.inference_mode():
+        found, expected = method.denoise(seen), member().network()(mean)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_no_step_at_all_and_neighbors_are_used():
+    """With the weights that are shipped, of a movie in which nothing moves."""
+    clean = (phantom("2d", size=128, seed=11).clean - 100) / 4
+    noisy = np.random.default_rng(0).poisson(clean, (4, *clean.shape))
+    volume = Volume((noisy.astype(np.uint16),), Axes.parse("TYX"), "repeats")
+    errors = {}
+    for context in ("auto", "none"):
+        training = Training(
+            [volume], Recipe(preset="instant", settings={"context": context})
+        )
+        list(training.run())
+        denoiser = training.denoiser()
+        region = tuple(slice(0, size) for size in volume.shape)
+        found = denoise_region(denoiser, volume, region)
+        errors[context] = ((found - clean) ** 2).mean()
+        training.close()
+        (chosen,) = denoiser.provenance["started_from"]
+        assert (chosen in ("width8", "width16")) == (context == "none")
+    assert 10 * np.log10(errors["none"] / errors["auto"]) > 1
 
 
 def test_cold_is_as_if_there_were_no_family(cells, folder):

@@ -4,8 +4,8 @@ A network that never saw such an image may know it nevertheless, or not at all: 
 the range is another, noise is shared by neighbors, or structures are too strange. It is
 asked to predict pixels that it cannot see, in a few crops that are the same each time.
 If it does not clearly beat the mean of the pixels around them, it is left alone. Where
-planes are seen with their neighbors, a network that knows what to make of these is
-asked beside those that see a plane alone.
+planes are seen with their neighbors, networks that know what to make of these are asked
+beside those that see a plane alone.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ def begin(
         return Start("")
     members, complaints = family(folder)
     starter = method.starter
-    fitting = [] if starter is None else [m for m in members if m.fits(starter)]
+    asked = [*members, *_averaging(members, method)]
+    fitting = [] if starter is None else [m for m in asked if m.fits(starter)]
     if not fitting:
         return Start(
             "; ".join([f"{_AT_RANDOM}: {_unfit(method, members)}", *complaints])
@@ -131,14 +132,20 @@ def begin(
     )
 
 
+def _averaging(members: Sequence[Member], method: Method) -> list[Member]:
+    """Members of a plane alone, that are given its mean with its neighbors."""
+    if not method.context.planes:
+        return []
+    return [member.averaging() for member in members if not member.neighbors]
+
+
 def _with_neighbors(best: Member, method: Method) -> str:
     """What becomes of neighboring planes, where there are any."""
     if not method.context.planes:
         return ""
-    if not best.neighbors:
-        return ", which have still to learn what neighboring planes tell"
-    near = "" if best.neighbors == method.context.planes else "nearest "
-    return f", which know what the {near}neighboring planes tell"
+    if best.neighbors:
+        return ", with what the nearest planes tell"
+    return ", in which neighboring planes have no say yet"
 
 
 def _unfit(method: Method, members: Sequence[Member]) -> str:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _SUFFIX = ".safetensors"
 _FIRST, _LAST = "head.0.block.0.weight", "last.2"
+_MEAN = (0.5, 0.25, 0.25)
 _LITTLE = 0.1
 """Of their random weights for numbers that the family knows nothing of."""
 
@@ -41,7 +42,8 @@ class Member:
     Parameters
     ----------
     name : str
-        Of its file, such as ``width8``, or ``width8_neighbors1``.
+        Of its file, such as ``width8`` or ``width8_neighbors1``; or ``width8_mean1``,
+        see :meth:`averaging`.
     weights : dict of str to Tensor
         float32, by their names in a `UNet`.
     """
@@ -106,6 +108,21 @@ class Member:
             *range(1 + around, 1 + around + beside),
         ]
 
+    def averaging(self) -> Member:
+        """The same network, that sees the mean of a plane and those next to it.
+
+        The plane counts half, the other two a quarter each: where they are much alike,
+        that is a plane with little more than a third of the noise's variance, and the
+        best start of all. It is a network of three inputs, since what inputs meet first
+        is linear.
+        """
+        shares = torch.tensor(_MEAN)[:, None, None]
+        widened = dict(self.weights)
+        for name in (_FIRST, self._skip):
+            below, seen = widened[name].tensor_split([-1], dim=1)
+            widened[name] = torch.cat([below, seen * shares], dim=1)
+        return Member(f"{self.name}_mean1", widened)
+
     def fits(self, network: nn.Module) -> bool:
         """Whether a network can begin with these weights, see :meth:`give`."""
         shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
@@ -137,6 +154,11 @@ class Member:
         network.load_state_dict(widened)
 
     @property
+    def _skip(self) -> str:
+        """Where the inputs are met again, after what comes from below."""
+        return f"up_path.{self.depth - 1}.conv_1.block.0.weight"
+
+    @property
     def _taken(self) -> str:
         return "one image" if self.inputs == 1 else f"{self.inputs} planes"
 
@@ -150,10 +172,8 @@ class Member:
         if not known:
             return None
         own = network.state_dict()
-        skip = f"up_path.{self.depth - 1}.conv_1.block.0.weight"
         widened = dict(self.weights)
-        for name in (_FIRST, skip):
-            # The skip brings the inputs after what comes from below.
+        for name in (_FIRST, self._skip):
             below, seen = widened[name].tensor_split([-self.inputs], dim=1)
             inputs = seen.new_zeros(len(seen), network.inputs, *seen.shape[2:])
             inputs[:, known] = seen
