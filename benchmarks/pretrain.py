@@ -147,7 +147,8 @@ class Course:
             self.averaged.parameters(), self.network.parameters(), strict=True
         ):
             mean.data.lerp_(now.data, 1 - keep)
-        return float(error.detach())
+        error = error.detach()
+        return float(error if self.inputs == 1 else error.exp())
 
     def error(self, errors: Tensor) -> Tensor:
         """What is to become less.
