@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 SIZE = 1280, 900
-PLUGIN, DOCK, BATCH = (
+PLUGIN, DOCK, BATCH, COMPARE = (
     "napari-blindsound",
     "Denoise",
     "Batch denoise",
+    "Compare methods",
 )
 
 
@@ -91,6 +92,7 @@ def draw(theme: str, out: Path, seconds: float, folder: Path) -> None:
         _animate(frames, out.parent / "training.webp")
     viewer.close()
     batch(theme, out, folder)
+    compare(theme, out)
 
 
 def batch(theme: str, out: Path, folder: Path) -> None:
@@ -110,6 +112,30 @@ def batch(theme: str, out: Path, folder: Path) -> None:
     dock.bar.start.click()
     wait(lambda: not dock.session.is_running)
     shoot(viewer, out / f"6_batch_{theme}.webp")
+    viewer.close()
+
+
+def compare(theme: str, out: Path) -> None:
+    """Compare what is ticked from the start on one image, with its truth."""
+    viewer = napari.Viewer(title="napari", show=True)
+    viewer.theme = theme
+    viewer.window.resize(*SIZE)
+    cells = phantom("2d", size=384, photons=15.0, seed=3)
+    viewer.add_image(cells.clean, name="clean", visible=False)
+    noisy = viewer.add_image(cells.noisy, name="noisy cells")
+    dock = viewer.window.add_plugin_dock_widget(PLUGIN, COMPARE)[1]
+    wait(lambda: bool(dock.session.contestants))
+    dock.use_layer(noisy)
+    dock.has_truth.setChecked(True)
+    dock.clean.choose(viewer.layers["clean"])
+    dock.amount.setValue(10)
+    wait(lambda: dock.session.can_start)
+    dock.bar.start.click()
+    wait(lambda: dock.session.is_running)
+    wait(lambda: not dock.session.is_running, 600.0)
+    dock.grid.setChecked(True)
+    pause(4.0)
+    shoot(viewer, out / f"8_compare_{theme}.webp")
     viewer.close()
 
 

@@ -20,6 +20,7 @@ from napari_blindsound.comparison.run import Comparison
 from napari_blindsound.comparison.sample import PLANES, SIDE, open_truth, sample_of
 from napari_blindsound.comparison.sheet import shown
 from napari_blindsound.comparison.tables import (
+    GAIN,
     as_csv,
     as_latex,
     as_markdown,
@@ -287,6 +288,12 @@ def test_tables_of_what_failed_or_is_not_known():
     assert r"failed: 50 \% | bad\_name \& more" in as_latex(rows, "")
     assert rows[1].as_data()["psnr"] is None
     assert line_of(rows[0]) == "A_1: failed (50 % | bad_name & more)"
+
+
+def test_a_gain_that_is_more_than_can_be_told_says_so():
+    gains = (-1.2, 12.9, 12.96, 13.0)
+    rows = [Row("a", "A", state="done", gain=gain) for gain in gains]
+    assert [GAIN.text(row) for row in rows] == ["-1.2", "+12.9", ">+13", ">+13"]
 
 
 def test_a_report_holds_all_and_overwrites_nothing_else(done, tmp_path):

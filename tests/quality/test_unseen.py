@@ -8,6 +8,7 @@ from napari_blindsound.api import train
 from napari_blindsound.images.axes import Axes
 from napari_blindsound.images.phantom import phantom
 from napari_blindsound.images.volume import Volume
+from napari_blindsound.quality.estimate import MOST_DECIBELS, estimated_gain
 from napari_blindsound.quality.unseen import estimate_quality
 
 SMALL = {"width": 8, "depth": 2, "patch": 32}
@@ -70,6 +71,23 @@ def test_one_frame_gives_bounds_that_hold(cells, model, output):
     assert found.source == ("stein" if output == "visible" else "blind error")
     assert found.psnr == pytest.approx(true, abs=1.5)
     assert found.low <= true <= found.high
+
+
+@pytest.mark.parametrize("shift", [-0.03, 0.03])
+def test_a_result_that_is_too_dark_or_bright_as_a_whole_is_judged_right(shift):
+    dim = phantom("2d", size=SIZE, photons=10.0, seed=4)
+    model = train(dim.volume(), steps=1, settings={"start": "warm"})
+    [method] = model.methods
+    method.network.last[2].bias.data += shift
+    true, noisy = (
+        float(((image - dim.clean.astype("f8")) ** 2).mean())
+        for image in (model(dim.noisy), dim.noisy.astype("f8"))
+    )
+    gain = 10 * np.log10(noisy / true)
+    assert 4 < gain < MOST_DECIBELS
+    found = estimate_quality(model, dim.volume(), data_range=PEAK)
+    assert found.gain == pytest.approx(gain, abs=1.0)
+    assert estimated_gain(model, dim.noisy[None]) == pytest.approx(gain, abs=1.0)
 
 
 def test_frames_of_other_scenes_are_no_repeats(model):

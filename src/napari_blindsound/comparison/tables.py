@@ -10,6 +10,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from napari_blindsound.training.events import MOST_DECIBELS
 from napari_blindsound.wording import duration
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ def _number(value: float | None, digits: int, sign: str = "") -> str:
 
 
 def _gain(row: Row) -> str:
+    if row.gain is not None and round(row.gain, 1) >= MOST_DECIBELS:
+        # No more than that can be told.
+        return f">+{MOST_DECIBELS:g}"
     return _number(row.gain, 1, "+")
 
 
@@ -73,7 +77,8 @@ def _remark(row: Row) -> str:
 METHOD = Column("method", "What was applied", lambda row: row.title, is_number=False)
 GAIN = Column(
     "gain, dB",
-    "By how much the error is lower than the noise, estimated without a clean image",
+    "By how much the error is lower than the noise, estimated without a clean image, "
+    "as far as that can tell",
     _gain,
 )
 PSNR = Column(

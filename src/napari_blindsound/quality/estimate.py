@@ -93,9 +93,12 @@ def stein_terms(
     windows = given.reshape(-1, 2 * at + 1, len(models), *given.shape[-2:])
     image = windows[:, at]
     denoised = denoise_windows(denoiser, windows)
+    # By the brightness of the result, whose mean may be off as a whole: the image's is
+    # right on average.
+    level = denoised + (image - denoised).mean((0, -2, -1), keepdims=True)
     variance = np.stack(
         [
-            np.maximum(model.variance(denoised[:, channel]), 0)
+            np.maximum(model.variance(level[:, channel]), 0)
             for channel, model in enumerate(models)
         ],
         axis=1,

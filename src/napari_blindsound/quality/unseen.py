@@ -223,7 +223,7 @@ def _from_noise(
     for windows, estimates in zip(series, denoised, strict=True):
         frames = _own(windows)
         good = _valid(denoiser, frames)[None]
-        variance = _variance(denoiser, estimates)
+        variance = _variance(denoiser, estimates, frames, good)
         shared = np.zeros_like(variance)
         if not is_blind:
             shared, doubt = _shared(
@@ -240,9 +240,20 @@ def _from_noise(
     return _Found(mean, error, noise)
 
 
-def _variance(denoiser: Judged, estimates: Floats) -> Floats:
-    models = denoiser.preprocessing.noise
-    found = [model.variance(estimates[:, c]) for c, model in enumerate(models)]
+def _variance(
+    denoiser: Judged, estimates: Floats, frames: Floats, good: NDArray[np.bool_]
+) -> Floats:
+    """Of the noise, by the brightness of the result.
+
+    A result that is too dark as a whole would tell of too little noise: its mean is
+    taken from the image, which is right on average.
+    """
+    found = []
+    for channel, model in enumerate(denoiser.preprocessing.noise):
+        own, chosen = estimates[:, channel], good[:, channel]
+        away = (frames[:, channel] - own).mean(where=chosen, dtype=np.float64)
+        shift = away if np.isfinite(away) else 0.0
+        found.append(model.variance(own + np.float32(shift)))
     return np.asarray(np.maximum(np.stack(found, axis=1), 0))
 
 
