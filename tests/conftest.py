@@ -27,6 +27,17 @@ def pytest_addoption(pluginmanager):
         pluginmanager.unregister(name="pytest-qt")
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Threads of a small network mostly wait for one another."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def run():
     """Run code in a new interpreter; what it prints is JSON."""

@@ -36,15 +36,9 @@ from napari_blindsound.inference import events
 from napari_blindsound.inference.convert import convert
 from napari_blindsound.recipe import Recipe, Training
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 QUICK = Recipe(settings={"width": 4, "depth": 2}, train={"steps": 12})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import tomllib
 import numpy as np
 import pytest
 import tifffile
-import torch
 
 from napari_blindsound.batch import BatchConfig, find_images, run_batch
 from napari_blindsound.batch.recipe import read_batch, write_batch
@@ -16,15 +15,9 @@ from napari_blindsound.images.phantom import phantom
 from napari_blindsound.inference.denoiser import Denoiser
 from napari_blindsound.recipe import Recipe
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 QUICK = Recipe(settings={"width": 4, "depth": 2}, train={"steps": 12})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-import torch
 from PIL import Image
 
 from napari_blindsound.batch import BatchConfig, apart, find_images, run_batch
@@ -21,15 +20,9 @@ from napari_blindsound.images.phantom import phantom
 from napari_blindsound.quality.metrics import fmdd_scores, psnr
 from napari_blindsound.recipe import Recipe
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 QUICK = Recipe(settings={"width": 4, "depth": 2}, train={"steps": 12})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 import tifffile
-import torch
 from scipy.ndimage import convolve, gaussian_filter
 from tests.networks.filters import BINOMIAL, member, save
 
@@ -28,17 +27,11 @@ from napari_blindsound.training.events import Finished, Judged, Progress
 from napari_blindsound.training.stopping import LEAST_GAIN
 from napari_blindsound.training.trainer import TrainConfig
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = {"width": 4, "depth": 2, "patch": 32, "batch": 1}
 INSTANT = ["blind2unblind", "blind2sound", "noise2info"]
 MINUTE, STEPS = (None, 60.0, "auto"), 40
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 import napari_blindsound as nb
 from napari_blindsound import methods
@@ -41,15 +40,9 @@ from napari_blindsound.images.volume import Volume
 from napari_blindsound.inference.denoiser import Denoiser
 from napari_blindsound.quality.metrics import psnr, ssim
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 QUICK = {"threads": 1, "steps": 12}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

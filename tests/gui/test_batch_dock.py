@@ -11,7 +11,6 @@ import time
 import numpy as np
 import pytest
 import tifffile
-import torch
 from napari.components import ViewerModel
 from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
@@ -24,17 +23,11 @@ from napari_blindsound.gui.batch_work import _paced
 from napari_blindsound.images.phantom import phantom
 from napari_blindsound.recipe import Recipe
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 QUICK = Recipe(settings={"width": 4, "depth": 2}, train={"steps": 12, "threads": 1})
 LONG = Recipe(settings={"width": 4, "depth": 2}, train={"steps": 100_000, "threads": 1})
 WAIT = 20000
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

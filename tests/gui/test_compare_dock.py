@@ -9,7 +9,6 @@ import time
 import numpy as np
 import pytest
 import tifffile
-import torch
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtTest import QAbstractItemModelTester
@@ -20,16 +19,10 @@ from napari_blindsound.gui.compare_dock import CompareDock
 from napari_blindsound.gui.layers import role_of
 from napari_blindsound.images.phantom import phantom
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 WAIT = 60_000  # ms
 TICKED = ("noisy", "median", "blind2unblind")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

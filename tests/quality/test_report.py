@@ -20,15 +20,9 @@ from napari_blindsound.inference.denoiser import Denoiser
 from napari_blindsound.quality.report import report
 from napari_blindsound.quality.trust import trust
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = {"width": 4, "depth": 2}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

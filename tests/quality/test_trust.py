@@ -25,6 +25,8 @@ from napari_blindsound.quality.trial import PIXELS
 from napari_blindsound.quality.trust import trust
 from napari_blindsound.training.preprocessing import Preprocessing
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = {"width": 4, "depth": 2}
 # Settings under which a network learns a handful of pixels by heart.
 BY_HEART = {
@@ -37,14 +39,6 @@ BY_HEART = {
     "eta": 0.0,
     "augment": False,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
