@@ -313,6 +313,23 @@ def test_trusts_what_it_sees_from_the_start(cells, folder):
     cold.close()
 
 
+@pytest.mark.parametrize("method", ["blind2unblind", "blind2sound"])
+def test_has_to_learn_first_what_is_hidden_from_all_sides(method, cells, folder):
+    noise = gaussian_filter(np.random.default_rng(0).normal(size=CLEAN.shape), 1.0)
+    shared = CLEAN + noise / noise.std() * CLEAN.std()
+    for volume, is_cut_off in (
+        (image(shared.astype(np.float32)), True),
+        (cells, False),
+    ):
+        training = make(volume, method, start="warm", steps=1)
+        assert (min(training.config.hidden) > 1) == is_cut_off
+        before = training.denoiser().trained_blend
+        list(training.run())
+        assert training.denoiser().trained_blend == (0 if is_cut_off else before)
+        assert before > 0.8
+        training.close()
+
+
 def test_first_steps_do_not_spoil_what_is_good():
     recorded = phantom("2d", size=128, seed=4)
     training = Training(
