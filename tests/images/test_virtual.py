@@ -71,7 +71,7 @@ def test_training_starts_in_seconds_and_in_little_memory(monkeypatch):
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     # The bounds of a run of minutes, scaled down to one of seconds.
-    monkeypatch.setattr("napari_blindsound.recipe.CACHE_BYTES", 64 << 20)
+    monkeypatch.setattr("napari_blindsound.recipe.training.CACHE_BYTES", 64 << 20)
     monkeypatch.setattr("napari_blindsound.training.sampling.FIRST_PIXELS", 4_000_000)
     source = Virtual(*LAYOUTS["ZYX"])
     volume = Volume((source,), Axes.parse("ZYX"), "virtual")

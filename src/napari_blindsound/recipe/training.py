@@ -1,19 +1,11 @@
-"""From noisy images to a denoiser: a recipe, and the training it describes."""
+"""The training that a recipe describes, from noisy images to a denoiser."""
 
 from __future__ import annotations
 
-import math
-import platform
 import threading
 import time
 from copy import deepcopy
-from datetime import UTC, datetime
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
-
-import numpy as np
-import torch
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING, Literal
 
 from napari_blindsound import methods as registry
 from napari_blindsound.errors import ModelError, RecipeError
@@ -22,6 +14,7 @@ from napari_blindsound.networks.device import pick_device
 from napari_blindsound.networks.weights import seeded
 from napari_blindsound.noise.neighbors import Choice, choose_context
 from napari_blindsound.quality.uncertainty import calibrated, calibration_pixels
+from napari_blindsound.recipe.provenance import provenance
 from napari_blindsound.training.checkpoint import (
     load_tensors,
     prefixed,
@@ -32,10 +25,10 @@ from napari_blindsound.training.events import Finished, Reason, TrainEvent
 from napari_blindsound.training.judge import Judge
 from napari_blindsound.training.preprocessing import Preprocessing
 from napari_blindsound.training.sampling import CACHE_BYTES, PatchSampler
-from napari_blindsound.training.several import in_turns, seconds, steps
+from napari_blindsound.training.several import in_turns, steps
 from napari_blindsound.training.start import Start, begin
 from napari_blindsound.training.threads import fixed
-from napari_blindsound.training.trainer import TrainConfig, Trainer, step_pixels
+from napari_blindsound.training.trainer import Trainer, step_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,71 +38,7 @@ if TYPE_CHECKING:
 
     from napari_blindsound.images.volume import Volume
     from napari_blindsound.methods.base import MethodConfig, Stage
-
-
-class Recipe(BaseModel):
-    """Everything that decides what a training makes of an image."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    method: str = Field(registry.DEFAULT, description="denoising method")
-    preset: str = Field("fast", description="named settings of the method")
-    settings: dict[str, Any] = Field(
-        default_factory=dict, description="changes to the preset"
-    )
-    channels: Literal["each", "joint"] = Field(
-        "each",
-        description="train one network a channel, or one on all channels jointly",
-    )
-    train: TrainConfig = Field(
-        TrainConfig(), description="how long to train, where, and from which seed"
-    )
-    stop_after: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
-        None,
-        description="step at which each network ended, where a training was stopped "
-        "early: repeats that training",
-    )
-
-    one_thread_after: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
-        None,
-        description="step from which each network was trained with one processor "
-        "thread, where other programs kept the others busy: repeats that training",
-    )
-
-    def config(self) -> MethodConfig:
-        """Settings of the method.
-
-        Raises
-        ------
-        ValueError
-            If there is no such method, preset or setting.
-        """
-        return registry.find(self.method).Config.preset(self.preset, self.settings)
-
-    def settled(self) -> Self:
-        """The recipe with the length and the ending that it leaves to its preset.
-
-        What is given always counts. Where neither steps, seconds nor an ending are, the
-        training is that of the preset. An ending alone comes after the preset's number
-        of steps; a length alone is used up with the last weights, unless the preset is
-        open-ended.
-
-        Raises
-        ------
-        ValueError
-            If there is no such method.
-        """
-        train = self.train
-        length = registry.find(self.method).Config.length(self.preset)
-        changes: dict[str, Any] = {"least_gain": train.least_gain or length.least_gain}
-        given = train.steps, train.seconds, self.settings.get("steps")
-        if train.ending is None and given == (None, None, None):
-            changes |= {"seconds": length.seconds, "ending": length.ending}
-        elif train.ending is None:
-            is_open = length.seconds is None
-            changes |= {"ending": length.ending if is_open else "last"}
-        changed = train.model_copy(update=changes)
-        return self.model_copy(update={"train": changed})
+    from napari_blindsound.recipe.recipe import Recipe
 
 
 class Training:
@@ -202,7 +131,14 @@ class Training:
             output=output,
             device=self.recipe.train.device,
             provenance={
-                **self._provenance(),
+                **provenance(
+                    self.recipe,
+                    self.images,
+                    self._trainers,
+                    ended=self.reason,
+                    starts=self.starts,
+                    choice=self.choice,
+                ),
                 **({"found": found} if any(found) else {}),
             },
         )
@@ -396,57 +332,6 @@ class Training:
                 raise RecipeError(msg)
         return config
 
-    def _started(self) -> dict[str, Any]:
-        """First weights of the networks, and why these, where there was a choice."""
-        if not any(start.words for start in self.starts):
-            return {}
-        return {
-            "started_from": [start.member for start in self.starts],
-            "start": [start.words for start in self.starts],
-        }
-
-    def _judged(self) -> dict[str, Any]:
-        """What the networks found of themselves, where they were asked to."""
-        judged = [(t.stopping, t.step) for t in self._trainers if t.stopping]
-        kept = [stopping.kept for stopping, _ in judged]
-        if not any(kept):
-            return {}
-        gains = [found.gain if found else math.nan for found in kept]
-        return {
-            "kept_steps": [stopping.kept_step(step) for stopping, step in judged],
-            # JSON has no word for what is no number.
-            "estimated_gain": [g if math.isfinite(g) else None for g in gains],
-            "estimated_from": judged[0][0].source,
-        }
-
-    def _provenance(self) -> dict[str, Any]:
-        package = registry.package_of(registry.find(self.recipe.method))
-        return {
-            "recipe": self.recipe.model_dump(mode="json"),
-            "trained_on": [
-                {
-                    "name": image.name,
-                    "source": image.source,
-                    "axes": image.axes.names,
-                    "shape": list(image.shape),
-                    "dtype": str(image.dtype),
-                    "channels": list(image.channel_names),
-                }
-                for image in self.images
-            ],
-            "steps": [trainer.step for trainer in self._trainers],
-            "one_thread_after": [t.one_thread_after for t in self._trainers],
-            "seconds": round(seconds(self._trainers), 3),
-            "device": str(self._trainers[0].device),
-            "ended": self.reason,
-            **({} if self.choice is None else {"context": self.choice.words}),
-            **self._started(),
-            **self._judged(),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": versions(),
-            **({"package": package} if package else {}),
-        }
-
 
 def _one_each(
     name: str, steps: tuple[int, ...] | None, networks: int
@@ -461,13 +346,3 @@ def _one_each(
         )
         raise RecipeError(msg)
     return steps
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    return {
-        "napari-blindsound": version("napari-blindsound"),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
