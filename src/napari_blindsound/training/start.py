@@ -5,7 +5,8 @@ the range is another, noise is shared by neighbors, or structures are too strang
 asked to predict pixels that it cannot see, in a few crops that are the same each time.
 If it does not clearly beat the mean of the pixels around them, it is left alone. Where
 planes are seen with their neighbors, networks that know what to make of these are asked
-beside those that see a plane alone.
+beside those that see a plane alone. A blind pixel has more need of neighbors than one
+that is seen: they are listened to only where they are likely to tell something.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ _MARGIN = 8  # px of a crop's border, where context is missing
 _PHASES = 2  # of blind pixels, a window; more where there are fewer windows
 _BLOCK = 4  # blind pixels a side of what counts as one, as neighbors' errors are alike
 _SURE = 3.0  # standard errors
+_LIKELY = 1.5  # of them
 _FEWEST_BLOCKS = 8
 _CELLS = (4, 8, 16, 32)
 _ROOM = 2.0  # times the pixels that are hidden, so that their frames are seen
@@ -74,6 +76,7 @@ def begin(
     preprocessing: Preprocessing,
     *,
     seed: int = 0,
+    is_trained: bool = True,
     folder: Traversable | None = None,
 ) -> Start:
     """Give a method the first weights that its settings ask for, where they fit.
@@ -88,6 +91,8 @@ def begin(
         As in training.
     seed : int
         Of the choice of crops.
+    is_trained : bool
+        Whether any step will follow; without, the first weights are all there is.
     folder : Traversable, optional
         Of the family, in place of the package's.
 
@@ -105,18 +110,20 @@ def begin(
     if wish == "cold":
         return Start("")
     members, complaints = family(folder)
-    starter = method.starter
-    asked = [*members, *_averaging(members, method)]
-    fitting = [] if starter is None else [m for m in asked if m.fits(starter)]
+    fitting = _fitting(members, method)
     if not fitting:
         return Start(
             "; ".join([f"{_AT_RANDOM}: {_unfit(method, members)}", *complaints])
         )
+    if wish == "auto" and is_trained and _is_cut_off(method):
+        return Start(
+            f"{_AT_RANDOM}: neighbors share the noise along rows and along columns, "
+            f"and then the training may end worse from what synthetic images taught"
+        )
     crops = _Crops.read(images, preprocessing, method, seed)
-    tried = [(member, crops.errors(member)) for member in fitting]
-    best, errors = min(tried, key=lambda one: float(one[1].mean()))
+    best, errors = _best(fitting, crops)
     away = 100 * (1 - float(errors.mean()) / max(float(crops.plain.mean()), 1e-12))
-    if wish == "auto" and not _is_less(errors, crops.plain):
+    if wish == "auto" and not _is_less(errors, crops.plain, _SURE):
         return Start(
             f"{_AT_RANDOM}: those that synthetic images taught do not surely predict "
             f"hidden pixels of these images better than their neighbors' mean does "
@@ -132,11 +139,44 @@ def begin(
     )
 
 
-def _averaging(members: Sequence[Member], method: Method) -> list[Member]:
-    """Members of a plane alone, that are given its mean with its neighbors."""
-    if not method.context.planes:
+def _is_cut_off(method: Method) -> bool:
+    """Whether blind pixels are hidden with their neighbors on all sides.
+
+    To predict them from so far is what the family knows least of. Random weights learn
+    it sooner, which at first see only what is smooth; those of the family, for which
+    shared noise looks like structure, can lose in a short training what they knew
+    (0.7 dB), however much the visible branch is trusted or how slowly they learn.
+    """
+    return min(getattr(method.config, "hidden", (1, 1))) > 1
+
+
+def _fitting(members: Sequence[Member], method: Method) -> list[list[Member]]:
+    """Members that fit, in groups: each must be likely to be better than those before.
+
+    Those that see a plane alone, those that have learned what its neighbors tell, and
+    the first again, given the mean of them.
+    """
+    starter = method.starter
+    if starter is None:
         return []
-    return [member.averaging() for member in members if not member.neighbors]
+    alone = [member for member in members if not member.neighbors]
+    beside = [member for member in members if member.neighbors]
+    mean = [member.averaging() for member in alone] if method.context.planes else []
+    groups = ([m for m in group if m.fits(starter)] for group in (alone, beside, mean))
+    return [group for group in groups if group]
+
+
+def _best(groups: Sequence[Sequence[Member]], crops: _Crops) -> tuple[Member, Doubles]:
+    """The best member, and its errors block by block."""
+    firsts = []
+    for group in groups:
+        tried = [(member, crops.errors(member)) for member in group]
+        firsts.append(min(tried, key=lambda one: float(one[1].mean())))
+    chosen = firsts[0]
+    for one in firsts[1:]:
+        if _is_less(one[1], chosen[1], _LIKELY):
+            chosen = one
+    return chosen
 
 
 def _with_neighbors(best: Member, method: Method) -> str:
@@ -159,13 +199,13 @@ def _unfit(method: Method, members: Sequence[Member]) -> str:
     return f"there are others only for a plain U-Net of {there}"
 
 
-def _is_less(errors: Doubles, plain: Doubles) -> bool:
-    """Whether a mean error is surely less than another, by its spread over blocks."""
+def _is_less(errors: Doubles, plain: Doubles, sure: float) -> bool:
+    """Whether a mean error is less than another, by so many standard errors."""
     less = plain - errors
     if len(less) < _FEWEST_BLOCKS:
         return False
     spread = float(less.std(ddof=1)) / math.sqrt(len(less))
-    return float(less.mean()) > _SURE * spread
+    return float(less.mean()) > sure * spread
 
 
 class _Crops:
