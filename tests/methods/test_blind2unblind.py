@@ -103,23 +103,6 @@ def test_lambda_follows_the_published_schedule(progress, lam):
     assert Blind2UnblindConfig().lam(progress) == pytest.approx(lam)
 
 
-@pytest.mark.parametrize(
-    ("region", "lam"), [("auto", 10), ("1x1", 10), ("1x5", 10), ("5x1", 10)]
-)
-def test_first_weights_that_denoise_are_trusted(region, lam):
-    config = Blind2UnblindConfig(region=region)
-    found = [config.lam(t, warm=True) for t in (0.0, 0.7, 1.0)]
-    assert found == pytest.approx([lam, 15, 20])
-
-
-@pytest.mark.parametrize("region", ["3x3", "3x5", "5x5", "7x7"])
-def test_where_a_pixel_is_cut_off_first_weights_learn_to_predict_it(region):
-    config = Blind2UnblindConfig(region=region)
-    found = [config.lam(t, warm=True) for t in (0.0, 0.4, 0.7, 1.0)]
-    assert found == pytest.approx([0, 0, 10, 20])
-    assert config.lam(0.0) == 2
-
-
 def test_loss_on_constants_is_the_formula():
     # h = 1, f(y) = 2, y = 0, lambda = 3: (1 + 6)^2 + 1 = 50
     method = small(lam_start=3.0, lam_end=3.0, scale_loss=False, phases=16)

@@ -81,10 +81,11 @@ def make(volume: Volume, method: str = "blind2unblind", **changes: object) -> Tr
 
 
 def chosen(volume: Volume, **changes: object):
+    length = changes.pop("length", 20)
     fitted = Preprocessing.fit([volume])
     config = Blind2UnblindConfig(**{**SMALL, **changes}).suited(fitted.region())
     method = Blind2Unblind(config, volume.n_channels)
-    return begin(method, [volume], fitted), method
+    return begin(method, [volume], fitted, length=length), method
 
 
 def denoised(training: Training, volume: Volume) -> np.ndarray:
@@ -163,11 +164,42 @@ def test_each_channel_has_its_own_start(cells, folder):
     training.close()
 
 
-def test_noise_that_neighbors_share_is_noticed(folder):
-    rng = np.random.default_rng(0)
-    noise = gaussian_filter(rng.normal(size=CLEAN.shape), 1.0)
-    noisy = CLEAN + noise / noise.std() * CLEAN.std()
-    found, method = chosen(image(noisy.astype(np.float32)))
+def shared(sigma: float | tuple[float, float], strength: float = 1.0) -> Volume:
+    """Noise that neighbors share."""
+    noise = gaussian_filter(np.random.default_rng(0).normal(size=CLEAN.shape), sigma)
+    noisy = CLEAN + strength * noise / noise.std() * CLEAN.std()
+    return image(noisy.astype(np.float32))
+
+
+@pytest.mark.parametrize("method", ["blind2unblind", "blind2sound"])
+def test_no_training_begins_warm_where_neighbors_on_all_sides_share_noise(
+    method, folder
+):
+    training = make(shared(0.8), method)
+    assert min(training.config.hidden) > 1
+    assert training.starts[0].member == ""
+    assert "neighbors share the noise along rows and" in training.starts[0].words
+    training.close()
+    forced = make(shared(0.8), method, start="warm")
+    assert forced.starts[0].member == "width4"
+    forced.close()
+
+
+def test_first_weights_alone_are_asked_there_what_they_know(folder):
+    trained, _ = chosen(shared(0.8, 0.5))
+    alone, _ = chosen(shared(0.8, 0.5), length=0)
+    assert "hidden pixels" not in trained.words
+    assert "hidden pixels of these images" in alone.words
+
+
+def test_lines_that_share_noise_leave_neighbors_that_do_not(folder):
+    found, method = chosen(shared((0.0, 0.8), 0.5))
+    assert min(method.config.hidden) == 1 < max(method.config.hidden)
+    assert "hidden pixels of these images" in found.words
+
+
+def test_noise_beyond_what_is_hidden_is_noticed(folder):
+    found, method = chosen(shared(1.0), length=0)
     assert max(method.config.hidden) > 1
     assert not found.member
 
@@ -311,23 +343,6 @@ def test_trusts_what_it_sees_from_the_start(cells, folder):
     assert blends == pytest.approx([10 / 11, 2 / 3])
     warm.close()
     cold.close()
-
-
-@pytest.mark.parametrize("method", ["blind2unblind", "blind2sound"])
-def test_has_to_learn_first_what_is_hidden_from_all_sides(method, cells, folder):
-    noise = gaussian_filter(np.random.default_rng(0).normal(size=CLEAN.shape), 1.0)
-    shared = CLEAN + noise / noise.std() * CLEAN.std()
-    for volume, is_cut_off in (
-        (image(shared.astype(np.float32)), True),
-        (cells, False),
-    ):
-        training = make(volume, method, start="warm", steps=1)
-        assert (min(training.config.hidden) > 1) == is_cut_off
-        before = training.denoiser().trained_blend
-        list(training.run())
-        assert training.denoiser().trained_blend == (0 if is_cut_off else before)
-        assert before > 0.8
-        training.close()
 
 
 def test_first_steps_do_not_spoil_what_is_good():

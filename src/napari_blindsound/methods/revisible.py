@@ -101,7 +101,7 @@ class Revisible(Method):
     def start_from(self, member: Member) -> None:
         """Begin with weights that synthetic images taught, trusting what they see."""
         super().start_from(member)
-        self.lam.fill_(self.config.trust)
+        self.lam.fill_(self.lam_at(0.0))
 
     def lam_at(self, progress: float) -> float:
         """Weight of the visible branch after a fraction `progress` of the training."""

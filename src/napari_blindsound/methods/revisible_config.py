@@ -187,24 +187,14 @@ class RevisibleConfig(WarmConfig):
         found = min(covering or offered[-1:], key=lambda name: math.prod(_sides(name)))
         return self.model_validate({**self.model_dump(), "region": found})
 
-    @property
-    def trust(self) -> float:
-        """Weight of the visible branch for weights that denoise: half of the last."""
-        return max(self.lam_start, self.lam_end / 2)
-
     def lam(self, progress: float, *, warm: bool = False) -> float:
         """Weight of the visible branch after a fraction `progress` of the training.
 
-        A network that denoises from the start may be trusted with what it sees. Not
-        where neighbors on all sides are hidden, too: to predict a pixel from so far is
-        what the first weights know least of, and as long as the blind branch makes up
-        for the visible one's errors it does not learn it. There, the visible branch has
-        no say at first.
+        A network that denoises from the start may be trusted with what it sees: half of
+        the last weight, or more.
         """
         rise = max(0.0, progress - self.lam_hold) / (1 - self.lam_hold)
-        start = self.lam_start
-        if warm:
-            start = 0.0 if min(self.hidden) > 1 else self.trust
+        start = max(self.lam_start, self.lam_end / 2) if warm else self.lam_start
         return start + rise * (self.lam_end - start)
 
 

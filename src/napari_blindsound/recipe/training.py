@@ -280,7 +280,9 @@ class Training:
             hold_out=train.ending != "last",
             context=config.neighbors,
         )
-        self.starts.append(begin(method, images, preprocessing, seed=train.seed))
+        length = train.seconds or config.steps if train.steps is None else train.steps
+        start = begin(method, images, preprocessing, seed=train.seed, length=length)
+        self.starts.append(start)
         judge = None
         if train.ending != "last":
             judge = Judge(

@@ -76,7 +76,7 @@ def begin(
     preprocessing: Preprocessing,
     *,
     seed: int = 0,
-    is_trained: bool = True,
+    length: float = math.inf,
     folder: Traversable | None = None,
 ) -> Start:
     """Give a method the first weights that its settings ask for, where they fit.
@@ -91,8 +91,8 @@ def begin(
         As in training.
     seed : int
         Of the choice of crops.
-    is_trained : bool
-        Whether any step will follow; without, the first weights are all there is.
+    length : float
+        Steps or seconds of the training; none leaves it at the first weights.
     folder : Traversable, optional
         Of the family, in place of the package's.
 
@@ -115,7 +115,7 @@ def begin(
         return Start(
             "; ".join([f"{_AT_RANDOM}: {_unfit(method, members)}", *complaints])
         )
-    if wish == "auto" and is_trained and _is_cut_off(method):
+    if wish == "auto" and length and _is_cut_off(method):
         return Start(
             f"{_AT_RANDOM}: neighbors share the noise along rows and along columns, "
             f"and then the training may end worse from what synthetic images taught"
