@@ -145,7 +145,7 @@ def _is_cut_off(method: Method) -> bool:
     To predict them from so far is what the family knows least of. Random weights learn
     it sooner, which at first see only what is smooth; those of the family, for which
     shared noise looks like structure, can lose in a short training what they knew
-    (0.7 dB), however much the visible branch is trusted or how slowly they learn.
+    (0.3 to 0.7 dB), however much the visible branch is trusted or how slow they learn.
     """
     return min(getattr(method.config, "hidden", (1, 1))) > 1
 
