@@ -132,12 +132,13 @@ def _rows(case: Scored, method: str, options: argparse.Namespace) -> Iterator[Ro
     first, member = _trained(case, method, "auto", 0, options)
     for steps in options.steps:
         cold, _ = _trained(case, method, "cold", steps, options)
-        # The same training twice where the image wants random weights.
-        warm = _trained(case, method, "auto", steps, options)[0] if member else cold
+        # The same training twice where nobody would take the first weights.
+        warm, taken = cold, ""
+        if member:
+            warm, taken = _trained(case, method, "auto", steps, options)
         away = warm - cold
-        yield Row(
-            case.name, method, steps, first, cold, warm, away, away < -ALLOWED, member
-        )
+        misses = away < -ALLOWED
+        yield Row(case.name, method, steps, first, cold, warm, away, misses, taken)
 
 
 def _trained(
