@@ -58,6 +58,7 @@ TITLES = {
 }
 BEST = "best"
 NOTHING = "has learned nothing yet"
+_TICKS = (1.0, 5.0, 15.0, 60.0, 300.0, 1200.0)  # s
 _LATE = 1.1  # times the budget, from which the time is told
 
 
@@ -294,12 +295,20 @@ def _plot(path: Path, rows: list[Row]) -> None:
         figure.subplots(1, len(cases), squeeze=False)[0], cases, strict=True
     ):
         own = [row for row in rows if row.case == case and row.psnr is not None]
-        for name in dict.fromkeys(row.name for row in own):
+        for number, name in enumerate(dict.fromkeys(row.name for row in own)):
             points = [row for row in own if row.name == name]
-            x = [row.seconds if row.budget else max(row.seconds, 1) for row in points]
-            y = [row.psnr for row in points]
-            axes.plot(x, y, marker="o", markersize=3, label=points[0].title)
+            x, y = [row.seconds for row in points], [row.psnr for row in points]
+            style = {"marker": "osv^Dx*+"[number % 8], "markersize": 4}
+            # Dashed, as curves of two may lie on one another.
+            line = "--" if number % 2 else "-"
+            axes.plot(x, y, line, label=points[0].title, **style)
+        noisy = own[0].noisy_psnr
+        axes.axhline(noisy, color="gray", linestyle=":", label="noisy")
+        # What is worse than the noisy image need not be told apart.
+        axes.set_ylim(bottom=noisy - 0.5)
         axes.set_xscale("symlog", linthresh=5)
+        ticks = [0.0, *(tick for tick in _TICKS if tick <= max(r.seconds for r in own))]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set_xlabel("seconds")
         axes.set_ylabel("PSNR (dB)")
         axes.set_title(case)
