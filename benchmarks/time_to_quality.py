@@ -290,18 +290,19 @@ def _plot(path: Path, rows: list[Row]) -> None:
     from matplotlib.figure import Figure
 
     cases = list(dict.fromkeys(row.case for row in rows))
+    names = list(dict.fromkeys(row.name for row in rows if row.psnr is not None))
     figure = Figure(figsize=(4.2 * len(cases), 3.6), layout="constrained")
     for axes, case in zip(
         figure.subplots(1, len(cases), squeeze=False)[0], cases, strict=True
     ):
         own = [row for row in rows if row.case == case and row.psnr is not None]
-        for number, name in enumerate(dict.fromkeys(row.name for row in own)):
+        for number, name in enumerate(names):
             points = [row for row in own if row.name == name]
             x, y = [row.seconds for row in points], [row.psnr for row in points]
-            style = {"marker": "osv^Dx*+"[number % 8], "markersize": 4}
             # Dashed, as curves of two may lie on one another.
-            line = "--" if number % 2 else "-"
-            axes.plot(x, y, line, label=points[0].title, **style)
+            line = f"{'osv^Dx*+'[number % 8]}{'--' if number % 2 else '-'}"
+            title = next(row.title for row in rows if row.name == name)
+            axes.plot(x, y, line, label=title, color=f"C{number}", markersize=4)
         noisy = own[0].noisy_psnr
         axes.axhline(noisy, color="gray", linestyle=":", label="noisy")
         # What is worse than the noisy image need not be told apart.
@@ -312,7 +313,8 @@ def _plot(path: Path, rows: list[Row]) -> None:
         axes.set_xlabel("seconds")
         axes.set_ylabel("PSNR (dB)")
         axes.set_title(case)
-    axes.legend(fontsize="x-small")
+    lines, titles = axes.get_legend_handles_labels()
+    figure.legend(lines, titles, loc="outside lower center", ncols=5)
     figure.savefig(path, dpi=150)
 
 
