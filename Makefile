@@ -14,8 +14,8 @@ INSTALLED := $(VENV)/installed
 # What pytest ends with where every file is skipped, as those of the docks are where
 # there is neither a display nor Xvfb.
 NO_TESTS := 5
-# Two processes, each of which runs whole files.
-PARALLEL := -n 2 --dist loadfile
+# Two processes, each of which runs whole files, in the order of tests/conftest.py.
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test picture screenshots python venv-module
 

@@ -12,11 +12,18 @@ import pytest
 _BINDING = os.environ.get("PYTEST_QT_API") or os.environ.get("QT_API") or "pyqt6"
 os.environ |= {"PYTEST_QT_API": _BINDING, "QT_API": _BINDING}
 
+LONG = ("test_examples.py", "test_third_party.py", "test_workers.py")
+
 
 def pytest_configure(config):
     """Whole files that are so are named in the Makefile."""
     what = "asks nothing of the binding to Qt: need not run with the other one"
     config.addinivalue_line("markers", f"once: {what}")
+
+
+def pytest_collection_modifyitems(items):
+    """Files of few and long tests first, so that no process waits for another's."""
+    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 def pytest_addoption(pluginmanager):
