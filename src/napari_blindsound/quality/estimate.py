@@ -10,11 +10,20 @@ from napari_blindsound.inference.windows import denoise_windows, nudged
 from napari_blindsound.training.events import MOST_DECIBELS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     from napari_blindsound.inference.denoiser import Denoiser
+    from napari_blindsound.noise.calibration import NoiseModel
 
-__all__ = ["MOST_DECIBELS", "SteinTerms", "estimated_gain", "stein_terms"]
+__all__ = [
+    "MOST_DECIBELS",
+    "SteinTerms",
+    "estimated_gain",
+    "stein_terms",
+    "variance_at",
+]
 
 _STEP = 0.1  # of the noise's standard deviation
 
@@ -93,17 +102,7 @@ def stein_terms(
     windows = given.reshape(-1, 2 * at + 1, len(models), *given.shape[-2:])
     image = windows[:, at]
     denoised = denoise_windows(denoiser, windows)
-    # By the brightness of the result, whose mean may be off as a whole: the image's is
-    # right on average.
-    level = denoised + (image - denoised).mean((0, -2, -1), keepdims=True)
-    variance = np.stack(
-        [
-            np.maximum(model.variance(level[:, channel]), 0)
-            for channel, model in enumerate(models)
-        ],
-        axis=1,
-    )
-    variance = np.broadcast_to(variance, denoised.shape)
+    variance = variance_at(models, denoised, image, np.ones(image.shape, bool))
     total, kept = float(variance.mean()), 0.0
     if total > 0:
         signs = np.random.default_rng(seed).choice((-1, 1), image.shape)
@@ -113,3 +112,39 @@ def stein_terms(
         moved = denoise_windows(denoiser, nudged(windows, nudge * signs)) - denoised
         kept = float((variance * signs * moved / np.maximum(nudge, 1e-12)).mean())
     return SteinTerms(float(((denoised - image) ** 2).mean()), total, kept)
+
+
+def variance_at(
+    models: Sequence[NoiseModel],
+    denoised: npt.NDArray[np.floating],
+    noisy: npt.NDArray[np.floating],
+    good: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.floating]:
+    """Variance of the noise, by the brightness of the result.
+
+    A result that is too dark as a whole would tell of too little noise: its mean is
+    taken from the image, which is right on average.
+
+    Parameters
+    ----------
+    models : sequence of NoiseModel
+        One a channel.
+    denoised, noisy : ndarray
+        (N, C, H, W), counts.
+    good : ndarray
+        Broadcast to that: pixels that the means are taken of.
+
+    Returns
+    -------
+    ndarray
+        (N, C, H, W), counts squared, at least 0.
+    """
+    found = []
+    for channel, model in enumerate(models):
+        own, chosen = denoised[:, channel], good[:, channel]
+        shift = np.float32(0)
+        if chosen.any():
+            away = noisy[:, channel] - own
+            shift = np.float32(away.mean(where=chosen, dtype=np.float64))
+        found.append(np.broadcast_to(model.variance(own + shift), own.shape))
+    return np.asarray(np.maximum(np.stack(found, axis=1), 0))

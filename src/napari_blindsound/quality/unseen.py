@@ -17,6 +17,7 @@ from napari_blindsound.images.context import read_around
 from napari_blindsound.inference.reading import check_channels
 from napari_blindsound.inference.windows import denoise_windows, nudged
 from napari_blindsound.noise.correlation import measure_correlation
+from napari_blindsound.quality.estimate import variance_at
 from napari_blindsound.training.events import MOST_DECIBELS
 from napari_blindsound.training.places import frames_of, places
 from napari_blindsound.training.repeats import (
@@ -223,7 +224,8 @@ def _from_noise(
     for windows, estimates in zip(series, denoised, strict=True):
         frames = _own(windows)
         good = _valid(denoiser, frames)[None]
-        variance = _variance(denoiser, estimates, frames, good)
+        models = denoiser.preprocessing.noise
+        variance = variance_at(models, estimates, frames, good)
         shared = np.zeros_like(variance)
         if not is_blind:
             shared, doubt = _shared(
@@ -238,23 +240,6 @@ def _from_noise(
     doubt = float(np.mean(doubts)) if doubts else 0.0
     error = math.hypot(spread, _NOISE_ERROR * noise, doubt)
     return _Found(mean, error, noise)
-
-
-def _variance(
-    denoiser: Judged, estimates: Floats, frames: Floats, good: NDArray[np.bool_]
-) -> Floats:
-    """Of the noise, by the brightness of the result.
-
-    A result that is too dark as a whole would tell of too little noise: its mean is
-    taken from the image, which is right on average.
-    """
-    found = []
-    for channel, model in enumerate(denoiser.preprocessing.noise):
-        own, chosen = estimates[:, channel], good[:, channel]
-        away = (frames[:, channel] - own).mean(where=chosen, dtype=np.float64)
-        shift = away if np.isfinite(away) else 0.0
-        found.append(model.variance(own + np.float32(shift)))
-    return np.asarray(np.maximum(np.stack(found, axis=1), 0))
 
 
 def _shared(
